@@ -1,0 +1,192 @@
+"""Classification of images into two or more classes."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from lightning.pytorch.trainer.states import TrainerFn
+from torch import Tensor
+from torchmetrics.utilities.distributed import gather_all_tensors
+
+from lit_hep.base.datamodule import BaseDataModule
+from lit_hep.base.products import log_figures, write_figures, write_json, write_npz
+from lit_hep.base.scores import Scores
+from lit_hep.base.task import BaseTask
+from lit_hep.errors import ConfigError
+from lit_hep.evaluation.classification import best_threshold
+from lit_hep.training.run import RunLogger, read_history
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+_COUNTS = ("tp", "fp", "tn", "fn", "n")  # of no use as curves
+
+
+class ClassificationTask(BaseTask):
+    """One step for training, validation, test and prediction; metrics, figures and files at the end of each.
+
+    A batch is a dict: ``image`` (B, C, H, W), ``index`` (B,) sample number, and except in prediction ``label`` (B,),
+    a class number or, of two classes, a probability of class 1; optionally ``weight`` (B,).
+
+    Args:
+        threshold: Of two classes, the probability from which an image is called class 1; None chooses the one with
+            the best macro F1 on validation.
+        figures_every_n_epochs: How often the validation is drawn for TensorBoard; 0 only at the end.
+        **kwargs: As in `BaseTask`.
+    """
+
+    threshold: Tensor
+    _sums: Tensor
+
+    def __init__(self, threshold: float | None = None, figures_every_n_epochs: int = 25, **kwargs: Any) -> None:
+        if threshold is not None and not 0 < threshold < 1:
+            raise ConfigError(f"threshold {threshold}: must lie between 0 and 1")
+        self._fixed_threshold = threshold
+        self._kept: list[tuple[Tensor, ...]] = []
+        self._validated: Scores | None = None
+        super().__init__(**kwargs)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes; two classes share one logit."""
+        return int(self.hparams.get("num_classes", 2))
+
+    def configure_metrics(self) -> None:
+        """Decision threshold, and training counts (loss, right, all) on the device."""
+        self.register_buffer("threshold", torch.tensor(0.5 if self._fixed_threshold is None else self._fixed_threshold))
+        self.register_buffer("_sums", torch.zeros(3), persistent=False)
+
+    def decide_at(self, threshold: float | None) -> None:
+        """Fix the decision threshold, or have it chosen on each validation (None)."""
+        self._fixed_threshold = threshold
+        if threshold is not None:
+            self.threshold.fill_(threshold)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Image (B, C, H, W) to logits, (B,) for two classes or (B, num_classes)."""
+        logits: Tensor = self.net(image)
+        return logits.squeeze(1) if self.num_classes == 2 else logits
+
+    def losses(self, logits: Tensor, label: Tensor) -> Tensor:
+        """Cross-entropy (B,) of each sample."""
+        if self.num_classes == 2:
+            return F.binary_cross_entropy_with_logits(logits.float(), label.float(), reduction="none")
+        return F.cross_entropy(logits.float(), label, reduction="none")
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Probability (B,) of class 1, or (B, num_classes)."""
+        return logits.float().sigmoid() if self.num_classes == 2 else logits.float().softmax(1)
+
+    def decisions(self, logits: Tensor) -> Tensor:
+        """Class (B,) that is called."""
+        return (self.probabilities(logits) >= self.threshold).long() if self.num_classes == 2 else logits.argmax(1)
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        """Mean loss, weighted if the batch has weights; counts stay on the device."""
+        logits = self(batch["image"])
+        losses = self.losses(logits, batch["label"])
+        with torch.no_grad():
+            right = self.decisions(logits) == batch["label"].round()
+            self._sums += torch.stack([losses.sum(), right.sum(), right.new_full((), len(right), dtype=torch.float)])
+        return (losses * batch["weight"]).mean() if "weight" in batch else losses.mean()
+
+    def on_train_epoch_end(self) -> None:
+        """Turn the epoch's counts into ``train_loss`` and ``train_accuracy``."""
+        loss, right, count = self.trainer.strategy.reduce(self._sums, reduce_op="sum").tolist()
+        self._sums.zero_()
+        self.log_dict({"train_loss": loss / count, "train_accuracy": right / count}, sync_dist=True)
+        super().on_train_epoch_end()
+
+    def evaluation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Keep the logits (with label and sample number) until the epoch's end."""
+        known = [batch[name] for name in ("index", "label") if name in batch]
+        self._kept.append((*known, self(batch["image"])))
+
+    validation_step = test_step = predict_step = evaluation_step
+
+    def _gather(self) -> list[Tensor]:
+        """What `evaluation_step` kept, of all processes, each sample once, in the order of its number."""
+        columns = [torch.cat(column) for column in zip(*self._kept, strict=True)]
+        self._kept.clear()
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            columns = [torch.cat(gather_all_tensors(column)) for column in columns]
+        _, first = np.unique(columns[0].cpu().numpy(), return_index=True)
+        return [column[torch.from_numpy(first).to(column.device)] for column in columns]
+
+    def _scores(self, index: Tensor, *label_and_logits: Tensor) -> Scores:
+        *label, logits = label_and_logits
+        columns = index, self.probabilities(logits), self.decisions(logits), *(known.long() for known in label)
+        arrays = [column.detach().cpu().numpy() for column in columns] + [np.empty(0, np.int64)]
+        return Scores(arrays[0], arrays[1], arrays[2], arrays[3], float(self.threshold))
+
+    @torch.no_grad()
+    def score(self, loader: Iterable[dict[str, Tensor]]) -> Scores:
+        """Evaluate samples outside Lightning's loops; every process gets all scores.
+
+        Args:
+            loader: Batches as above, on any device.
+        """
+        training = self.training
+        self.eval()
+        for batch in loader:
+            self.evaluation_step({name: column.to(self.device) for name, column in batch.items()}, 0)
+        self.train(training)
+        return self._scores(*self._gather())
+
+    def on_validation_epoch_end(self) -> None:
+        """Choose the threshold and log ``val_loss`` and the metrics of `evaluation`."""
+        index, label, logits = self._gather()
+        if self.num_classes == 2 and self._fixed_threshold is None:
+            probability = self.probabilities(logits).cpu().numpy()
+            self.threshold.fill_(best_threshold(probability, label.cpu().numpy()))
+        self._validated = self._scores(index, label, logits)
+        metrics = {"loss": float(self.losses(logits, label).mean())} | self._validated.metrics()
+        self.log_dict({f"val_{name}": metrics[name] for name in metrics if name not in _COUNTS}, sync_dist=True)
+        every = self.hparams["figures_every_n_epochs"]
+        if self.trainer.state.fn == TrainerFn.FITTING and every and (self.current_epoch + 1) % every == 0:
+            log_figures(self.logger, "val", self._figures(self._validated), self.global_step)
+
+    def on_train_end(self) -> None:
+        """Draw the last validation."""
+        if self._validated is not None:
+            log_figures(self.logger, "val", self._figures(self._validated), self.global_step)
+
+    def on_test_epoch_end(self) -> None:
+        """Write ``metrics.json``, ``predictions.npz`` and the figures; log the same to TensorBoard."""
+        scores = self._scores(*self._gather())
+        metrics = scores.metrics() | scores.intervals()
+        self.log_dict({f"test_{name}": value for name, value in metrics.items()}, sync_dist=True)
+        folder = self._folder("test")
+        if self.trainer.is_global_zero:
+            write_json(folder / "metrics.json", metrics)
+            self.write_predictions(folder, scores)
+            figures = list(self._figures(scores, metrics))
+            write_figures(folder / "figures", figures)
+            log_figures(self.logger, "test", figures, self.global_step)
+
+    def on_predict_epoch_end(self) -> None:
+        """Write ``predictions.npz`` and the task's own form."""
+        scores = self._scores(*self._gather())
+        folder = self._folder("predict")
+        if self.trainer.is_global_zero:
+            self.write_predictions(folder, scores)
+
+    def write_predictions(self, folder: Path, scores: Scores) -> None:
+        """Write ``predictions.npz``; a task adds its own form."""
+        write_npz(folder / "predictions.npz", scores.columns(self.data.ids(scores.index)))
+
+    @property
+    def data(self) -> BaseDataModule:
+        """The data module of the run."""
+        return self.trainer.datamodule  # type: ignore[attr-defined, no-any-return]
+
+    def _folder(self, name: str) -> Path:
+        return Path(self.trainer.log_dir or ".", name)  # to be asked for on all processes
+
+    def _figures(self, scores: Scores, metrics: Mapping[str, float] | None = None) -> Iterator[tuple[str, "Figure"]]:
+        history = read_history(Path(self.logger.log_dir)) if isinstance(self.logger, RunLogger) else None
+        return scores.figures(self.data.class_names, self.data.pictures(scores.index), history, metrics)

@@ -1,0 +1,215 @@
+"""The frame of every data module."""
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_info
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from lit_hep.data.batches import Columns, EpochBatches, as_is
+from lit_hep.data.files import fill, is_vacant, replacing
+from lit_hep.data.seeds import run_seed
+from lit_hep.data.splits import SplitRule, Splits, digest, saved_splits
+from lit_hep.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class BaseDataModule(LightningDataModule, ABC):
+    """Root → simulate if empty → check → split once → loaders that fetch a batch at a time.
+
+    A task says which `files` it wants, how its simulator writes them (`write_simulation`), how they are read (`read`)
+    and drawn (`figure`).
+
+    Args:
+        root: Folder of the data files.
+        batch_size: Samples a process and training step.
+        eval_batch_size: The same when nothing is learnt; None takes four times `batch_size`.
+        simulate: Fill an absent or empty root by simulation.
+        simulation_size: Size of the simulated set; its meaning is the simulator's.
+        simulation_seed: Of the simulation.
+        val_fraction: Share of the labelled samples for validation.
+        test_fraction: Share of the labelled samples held out for `test`.
+        split_seed: Of the division; the same for runs that are to be compared.
+        predict_root: Folder of files to predict on, labels not needed; None takes the task's own test files.
+        num_workers: Processes that load; 0 is fastest for data in memory.
+        on_device: Keep all samples in the accelerator's memory.
+    """
+
+    files: ClassVar[Sequence[str]] = ()
+    """Names of the files that `root` must hold."""
+    class_names: Sequence[str] = ()
+
+    def __init__(
+        self,
+        root: str,
+        batch_size: int = 32,
+        eval_batch_size: int | None = None,
+        simulate: bool = True,
+        simulation_size: int = 1000,
+        simulation_seed: int = 1,
+        val_fraction: float = 0.2,
+        test_fraction: float = 0.2,
+        split_seed: int = 0,
+        predict_root: str | None = None,
+        num_workers: int = 0,
+        on_device: bool = False,
+    ) -> None:
+        super().__init__()
+        if batch_size < 1 or (eval_batch_size is not None and eval_batch_size < 1):
+            raise ConfigError(f"batch_size {batch_size}, eval_batch_size {eval_batch_size}: must be 1 or more")
+        self.save_hyperparameters()
+        self.hparams["root"] = str(root)  # a checkpoint holds plain values only
+        self.root = Path(root)
+        self.rule = SplitRule(val_fraction, test_fraction, split_seed)
+        self.splits: Splits | None = None
+
+    @abstractmethod
+    def write_simulation(self, folder: Path) -> None:
+        """Write a simulated data set, in the experiment's own format, into an empty folder."""
+
+    @abstractmethod
+    def read(self) -> None:
+        """Read and check the files; called once."""
+
+    @abstractmethod
+    def figure(self, index: Sequence[int]) -> "Figure":
+        """Draw samples as the field would."""
+
+    def show(self, index: Sequence[int] | None, output: Path) -> None:
+        """Draw samples into a picture.
+
+        Args:
+            index: Their numbers; None takes 32 at random.
+            output: PNG, PDF or SVG file.
+
+        Raises:
+            ConfigError: There is no such sample.
+        """
+        self.prepare_data()
+        self.setup("show")
+        count = len(self)
+        chosen = np.random.default_rng().permutation(count)[:32] if index is None else np.asarray(index)
+        if len(chosen) == 0 or chosen.min() < 0 or chosen.max() >= count:
+            raise ConfigError(f"index {chosen.tolist()}: the samples are numbered 0..{count - 1}")
+        with replacing(output) as part:
+            self.figure(chosen.tolist()).savefig(part, format=output.suffix.lstrip(".") or "png")
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of samples."""
+
+    def pictures(self, index: NDArray[np.int64]) -> NDArray[Any] | None:
+        """Images (n, H, W) for the grid of mistakes, None if the task has no such picture."""
+        return None
+
+    def ids(self, index: NDArray[np.int64]) -> NDArray[Any]:
+        """What a user knows samples by: row or file name."""
+        return index
+
+    def missing(self) -> list[str]:
+        """Files that should be in the root and are not."""
+        return [name for name in self.files if not (self.root / name).is_file()]
+
+    def prepare_data(self) -> None:
+        """Fill a vacant root by simulation, or check that a user's root is whole.
+
+        Raises:
+            DataError: Files are missing.
+        """
+        if not self.missing():
+            return
+        if is_vacant(self.root) and self.hparams["simulate"]:
+            size, seed = self.hparams["simulation_size"], self.hparams["simulation_seed"]
+            rank_zero_info(f"{self.root} is empty: simulating {size} samples (seed {seed}) into it")
+            try:
+                fill(self.root, self.write_simulation)
+            except DataError:  # another process was faster
+                if self.missing():
+                    raise
+            return
+        raise DataError(
+            f"{self.root}: {', '.join(self.missing())} not found; give the folder that holds the files with "
+            "--data.init_args.root, or an empty one to simulate into"
+        )
+
+    def setup(self, stage: str) -> None:
+        """Read the files and divide the labelled samples, once."""
+        if self.splits is None:
+            self.read()
+            folder = self.root
+            if not os.access(folder, os.W_OK) and self.trainer:
+                folder = Path(self.trainer.log_dir or ".")
+            self.splits = saved_splits(folder / "splits.json", self.labels(), self.rule)
+
+    @abstractmethod
+    def labels(self) -> NDArray[np.int64]:
+        """Class number of each labelled sample, by which the split is stratified."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """The split, so that a checkpoint is never tested on what it was trained on."""
+        assert self.splits is not None
+        parts = {name: torch.from_numpy(getattr(self.splits, name)) for name in ("train", "val", "test")}
+        return {**parts, "digest": self.splits.digest}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take over the checkpoint's split if the data are the same."""
+        if state_dict["digest"] == digest(self.labels()):
+            parts = {name: state_dict[name].numpy() for name in ("train", "val", "test")}
+            self.splits = Splits(**parts, digest=state_dict["digest"])
+
+    def loader(
+        self,
+        columns: Mapping[str, Tensor],
+        index: Tensor,
+        *,
+        train: bool = False,
+        weights: Tensor | None = None,
+    ) -> DataLoader[Any]:
+        """Loader of batches of some samples.
+
+        Args:
+            columns: Name to tensor (N, ...), all samples.
+            index: Numbers (n,) of the samples wanted.
+            train: Shuffle anew each epoch; else in order, in larger batches.
+            weights: Relative frequency (n,) with which samples are drawn.
+        """
+        device = self.trainer.strategy.root_device if self.trainer and self.hparams["on_device"] else None
+        if device is not None:
+            columns = {name: column.to(device) for name, column in columns.items()}
+        batch_size = self.hparams["batch_size"]
+        if not train:
+            batch_size = self.hparams["eval_batch_size"] or 4 * batch_size
+        sampler = EpochBatches(
+            index,
+            batch_size,
+            shuffle=train,
+            weights=weights,
+            seed=run_seed(),
+            epoch=self._epoch,
+            rank=self.trainer.global_rank if self.trainer else 0,
+            world_size=self.trainer.world_size if self.trainer else 1,
+            device=device,
+        )
+        return DataLoader(
+            Columns(columns),
+            batch_size=None,
+            sampler=sampler,
+            num_workers=self.hparams["num_workers"],
+            collate_fn=as_is,
+            generator=torch.Generator(),  # else each loader draws from the global state
+        )
+
+    @property
+    def _epoch(self) -> int:
+        """Epoch that is to come: workers fetch ahead, before Lightning tells it to the sampler."""
+        return int(self.trainer.fit_loop.epoch_progress.current.processed) if self.trainer else 0  # type: ignore[attr-defined]

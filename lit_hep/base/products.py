@@ -1,0 +1,51 @@
+"""Files and TensorBoard pages that a run leaves."""
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from lightning.pytorch.loggers import TensorBoardLogger
+from numpy.typing import ArrayLike
+
+from lit_hep.data.files import replacing
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def write_json(path: Path, numbers: Mapping[str, float]) -> None:
+    """Write flat keys and numbers; what is not finite becomes null."""
+    finite = {key: value if math.isfinite(value) else None for key, value in numbers.items()}
+    with replacing(path) as part:
+        part.write_text(json.dumps(finite, indent=2) + "\n")
+
+
+def write_npz(path: Path, columns: Mapping[str, ArrayLike]) -> None:
+    """Write named arrays."""
+    with replacing(path) as part, part.open("wb") as file:
+        arrays: dict[str, Any] = {name: np.asarray(column) for name, column in columns.items()}
+        np.savez_compressed(file, **arrays)
+
+
+def write_npy(path: Path, array: ArrayLike) -> None:
+    """Write one array."""
+    with replacing(path) as part, part.open("wb") as file:
+        np.save(file, np.asarray(array))
+
+
+def write_figures(folder: Path, figures: Iterable[tuple[str, "Figure"]]) -> None:
+    """Write (name, figure) as ``<name>.png``."""
+    for name, figure in figures:
+        with replacing(folder / f"{name}.png") as part:
+            figure.savefig(part, format="png")
+
+
+def log_figures(logger: object, page: str, figures: Iterable[tuple[str, "Figure"]], step: int) -> None:
+    """Put figures on TensorBoard as ``<page>/<name>``; without such a logger none is drawn."""
+    if isinstance(logger, TensorBoardLogger):
+        experiment: Any = logger.experiment  # does nothing on all processes but the first
+        for name, figure in figures:
+            experiment.add_figure(f"{page}/{name}", figure, step)

@@ -1,0 +1,130 @@
+"""The frame of every task."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from torch import nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from lit_hep.data.seeds import run_seed, seed_all
+from lit_hep.errors import CheckpointError
+from lit_hep.training.run import read_checkpoint
+
+
+class BaseTask(LightningModule):
+    """A LightningModule of four hooks, called in this order at construction.
+
+    Hyperparameters are saved, then `configure_models` (which sets `self.net`), `configure_losses` and
+    `configure_metrics` are called; each reads `self.hparams`.
+
+    Args:
+        optimizer: Any optimizer, given by its class and arguments.
+        scheduler: Any learning-rate scheduler; a plateau follows `monitor`.
+        scheduler_interval: Whether other schedulers move every epoch or every step.
+        weights: Checkpoint whose network a new run starts from.
+        compile: Compile the network (torch.compile).
+        channels_last: Keep images and weights with the channels innermost.
+    """
+
+    monitor: str = "val_loss"
+    """Quantity that checkpoints, early stopping and the plateau follow; equal on all processes."""
+    mode: Literal["min", "max"] = "min"
+    """Whether small or large is good."""
+
+    def __init__(
+        self,
+        optimizer: OptimizerCallable = torch.optim.Adam,
+        scheduler: LRSchedulerCallable | None = None,
+        scheduler_interval: Literal["epoch", "step"] = "epoch",
+        weights: str | None = None,
+        compile: bool = False,
+        channels_last: bool = False,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        # a checkpoint holds tensors and plain values only; the command line gives dicts in their place
+        self.save_hyperparameters(ignore=[name for name, value in self.hparams.items() if callable(value)])
+        self.optimizer, self.scheduler = optimizer, scheduler
+        self.learning_rate: float | None = None
+        self.net: nn.Module
+        self.configure_models()
+        self.configure_losses()
+        self.configure_metrics()
+
+    def configure_models(self) -> None:
+        """Build `self.net` from the hyperparameters."""
+
+    def configure_losses(self) -> None:
+        """Build the loss functions."""
+
+    def configure_metrics(self) -> None:
+        """Build what counts during an epoch."""
+
+    def setup(self, stage: str) -> None:
+        """Start from other weights if asked to; arrange memory and compile."""
+        weights = self.hparams["weights"]
+        if stage == "fit" and weights and self.trainer.ckpt_path is None:
+            state = read_checkpoint(Path(weights))["state_dict"]
+            net = {name.removeprefix("net."): value for name, value in state.items() if name.startswith("net.")}
+            try:
+                self.net.load_state_dict(net)
+            except RuntimeError as error:
+                raise CheckpointError(f"{weights}: holds another network than {type(self.net).__name__}") from error
+        if self.hparams["channels_last"]:
+            self.net.to(memory_format=torch.channels_last)
+        if self.hparams["compile"]:
+            self.net.compile()
+
+    def restart(self, learning_rate: float | None, *, fresh: bool) -> None:
+        """Go on with new optimizers and, if `fresh`, newly drawn weights, equal on all processes.
+
+        Args:
+            learning_rate: From now on; None keeps the configured one.
+            fresh: Draw new weights, as a function of seed and epoch.
+        """
+        self.learning_rate = learning_rate
+        if fresh:
+            seed_all(run_seed(), self.current_epoch)
+            net = self.net
+            self.configure_models()
+            net.load_state_dict(self.net.state_dict())  # in place: DDP and compiled code hold on to the module
+            self.net = net
+        self.trainer.strategy.setup_optimizers(self.trainer)
+
+    def configure_optimizers(self) -> Any:
+        """Optimizer and scheduler of the configuration."""
+        optimizer = self.optimizer(self.parameters())
+        if self.learning_rate is not None:
+            for group in optimizer.param_groups:
+                group["lr"] = self.learning_rate
+        if self.scheduler is None:
+            return optimizer
+        scheduler = {"scheduler": self.scheduler(optimizer), "interval": self.hparams["scheduler_interval"]}
+        if isinstance(scheduler["scheduler"], ReduceLROnPlateau):
+            # Lightning steps a plateau after the checkpoint is written; see on_train_epoch_end
+            scheduler |= {"monitor": self.monitor, "interval": "epoch", "frequency": sys.maxsize}
+        return {"optimizer": optimizer, "lr_scheduler": scheduler}
+
+    def on_train_epoch_start(self) -> None:
+        """Make all random draws of the epoch a function of (seed, epoch, rank), so that resuming is exact."""
+        seed_all(run_seed(), self.current_epoch, self.global_rank)
+
+    def on_train_epoch_end(self) -> None:
+        """Step plateau schedulers before the checkpoint is written, and log the learning rates."""
+        for config in self.trainer.lr_scheduler_configs:
+            value = self.trainer.callback_metrics.get(self.monitor)
+            if isinstance(config.scheduler, ReduceLROnPlateau) and value is not None:
+                config.scheduler.step(value)
+        self.log_dict(dict(self._learning_rates()))
+
+    def _learning_rates(self) -> Iterator[tuple[str, float]]:
+        for number, optimizer in enumerate(self.trainer.optimizers):
+            yield (
+                f"lr-{type(optimizer).__name__}" + (f"-{number}" if number else ""),
+                optimizer.param_groups[0]["lr"],
+            )

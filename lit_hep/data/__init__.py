@@ -1,0 +1,1 @@
+"""Arrays, checked readers, splits and samplers: no Lightning, no task."""

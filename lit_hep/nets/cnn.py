@@ -1,0 +1,73 @@
+"""Convolutional classifiers for small grey images."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class CraterCNN(nn.Sequential):
+    """The original's crater network: two convolutions, 3x3 and 2x2 pooling, a dense layer of 8 and dropout .5.
+
+    Takes (B, channels, S, S) in 0..1 and returns logits (B, outputs).
+
+    Args:
+        outputs: Logits an image.
+        channels: Of the image.
+        image_size: S in pixels; the dense layer depends on it.
+    """
+
+    def __init__(self, outputs: int = 1, channels: int = 1, image_size: int = 48) -> None:
+        pooled = ((image_size - 2) // 3 - 2) // 2
+        super().__init__(
+            nn.Conv2d(channels, 16, 3),
+            nn.ReLU(),
+            nn.MaxPool2d(3),
+            nn.Conv2d(16, 32, 3),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Linear(32 * pooled * pooled, 8),
+            nn.ReLU(),
+            nn.Dropout(0.5),
+            nn.Linear(8, outputs),
+        )
+
+
+class DeepCNN(nn.Module):
+    """Blocks of two 3x3 convolutions with batch norm, then the mean and the maximum over the image.
+
+    Each image is brought to zero mean and unit spread first: how bright a mosaic is says nothing of its content.
+    Takes (B, channels, H, W) of any size from 16 pixels on and returns logits (B, outputs).
+
+    Args:
+        outputs: Logits an image.
+        channels: Of the image.
+        widths: Channels of each block; between blocks the image is halved.
+        dropout: Before the last layer.
+    """
+
+    def __init__(
+        self, outputs: int = 1, channels: int = 1, widths: Sequence[int] = (32, 64, 128), dropout: float = 0.3
+    ) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for block, width in enumerate(widths):
+            for inputs in (channels, width):
+                layers += [
+                    nn.Conv2d(inputs, width, 3, padding=1, bias=False),
+                    nn.BatchNorm2d(width),
+                    nn.LeakyReLU(0.1),
+                ]
+            channels = width
+            if block < len(widths) - 1:
+                layers.append(nn.MaxPool2d(2))
+        self.features = nn.Sequential(*layers)
+        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(2 * channels, outputs))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, channels, H, W) to logits (B, outputs)."""
+        spread, mean = torch.std_mean(image, dim=(1, 2, 3), keepdim=True)
+        features = self.features((image - mean) / (spread + 1e-3))
+        logits: Tensor = self.head(torch.cat([features.mean((2, 3)), features.amax((2, 3))], dim=1))
+        return logits

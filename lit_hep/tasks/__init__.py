@@ -1,0 +1,1 @@
+"""The five tasks: one folder each; nothing in one imports another."""

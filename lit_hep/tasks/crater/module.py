@@ -1,0 +1,76 @@
+"""Crater or not: networks for 48x48 grey images."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lit_hep.base.classification import ClassificationTask
+from lit_hep.base.products import write_npy
+from lit_hep.base.scores import Scores
+from lit_hep.errors import ConfigError
+from lit_hep.nets.cnn import CraterCNN, DeepCNN
+from lit_hep.tasks.crater.datamodule import CraterDataModule
+
+
+class CraterSemiSup(ClassificationTask):
+    """Crater (1) or none (0), learnt from labelled and, with the callback `PseudoLabel`, unlabelled images.
+
+    Args:
+        net: ``original``, two convolutions and dropout, or ``deep``, six with batch norm and global pooling.
+        image_size: Side of the images in pixels; only ``original`` depends on it.
+        symmetrise: Evaluate each image in its eight flips and quarter turns, and take the mean logit.
+        **kwargs: As in `ClassificationTask`.
+    """
+
+    def __init__(
+        self,
+        net: Literal["original", "deep"] = "deep",
+        image_size: int = 48,
+        symmetrise: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+
+    def configure_models(self) -> None:
+        """The network asked for, one logit."""
+        hparams = self.hparams
+        self.net = DeepCNN() if hparams["net"] == "deep" else CraterCNN(image_size=hparams["image_size"])
+
+    @property
+    def data(self) -> CraterDataModule:
+        """The data module of the run.
+
+        Raises:
+            ConfigError: It is of another task.
+        """
+        data = super().data
+        if not isinstance(data, CraterDataModule):
+            raise ConfigError(f"CraterSemiSup takes its images from CraterDataModule, not {type(data).__name__}")
+        return data
+
+    def setup(self, stage: str) -> None:
+        """Check that the images fit the network."""
+        super().setup(stage)
+        size, given = self.hparams["image_size"], self.data.image_size
+        if self.hparams["net"] == "original" and given != (size, size):
+            raise ConfigError(
+                f"images are {given[0]}x{given[1]} pixels, the original network expects {size}x{size}: "
+                "set --model.init_args.image_size, or take --model.init_args.net deep"
+            )
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Images (B, 1, H, W), 0..255, to the logit (B,) of a crater."""
+        image = image.float() / 255
+        if self.training or not self.hparams["symmetrise"]:
+            return super().forward(image)
+        turned = [torch.rot90(view, turns, (2, 3)) for view in (image, image.flip(3)) for turns in range(4)]
+        return torch.stack([super(CraterSemiSup, self).forward(view) for view in turned]).mean(0)
+
+    def write_predictions(self, folder: Path, scores: Scores) -> None:
+        """Add ``y_pred_final.npy``, the classes (N,) int32 in the order of the images."""
+        super().write_predictions(folder, scores)
+        if not len(scores.label):
+            write_npy(folder / "y_pred_final.npy", scores.prediction.astype(np.int32))

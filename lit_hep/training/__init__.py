@@ -1,0 +1,1 @@
+"""Run folders, checkpoint rules, random state and callbacks of general use."""

@@ -1,0 +1,135 @@
+"""Checkpoints, early stopping and progress bar; what they monitor is the task's `monitor` and `mode`."""
+
+import time
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
+
+from lit_hep.training.run import RunLogger
+
+
+class _RunCheckpoint(ModelCheckpoint):
+    """Checkpoint in the run's own folder."""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if self.dirpath is None and isinstance(trainer.logger, RunLogger):
+            # relative, so that a run can be moved with its folder and still be resumed
+            self.dirpath = trainer.strategy.broadcast(str(trainer.logger.checkpoint_folder))
+        super().setup(trainer, pl_module, stage)
+
+
+class BestCheckpoint(_RunCheckpoint):
+    """``best.ckpt``: the epoch with the best monitored value. To be listed before `EpochCheckpoint`."""
+
+    def __init__(self) -> None:
+        super().__init__(filename="best", monitor="", enable_version_counter=False)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Take over what the task monitors."""
+        self.monitor, self.mode = monitored(pl_module)
+        self.kth_value = torch.tensor(torch.inf if self.mode == "min" else -torch.inf)
+        super().setup(trainer, pl_module, stage)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Put the best value on TensorBoard's page of hyperparameters."""
+        super().on_train_end(trainer, pl_module)
+        if isinstance(trainer.logger, RunLogger) and self.best_model_score is not None:
+            trainer.logger.log_final({str(self.monitor): self.best_model_score})
+
+
+class EpochCheckpoint(_RunCheckpoint):
+    """``epoch000.ckpt`` …, one an epoch, and ``last.ckpt``, a link to the newest.
+
+    Args:
+        every_n_epochs: Keep one in so many.
+    """
+
+    def __init__(self, every_n_epochs: int = 1) -> None:
+        super().__init__(
+            filename="epoch{epoch:03d}",
+            auto_insert_metric_name=False,
+            save_top_k=-1,
+            save_last="link",
+            every_n_epochs=every_n_epochs,
+            enable_version_counter=False,
+        )
+
+
+class EarlyStop(EarlyStopping):
+    """End the run when the monitored value has not improved for a while.
+
+    Args:
+        patience: Epochs without improvement.
+        min_delta: What counts as improvement.
+    """
+
+    def __init__(self, patience: int = 10, min_delta: float = 0.0) -> None:
+        super().__init__(monitor="", patience=patience, min_delta=min_delta)
+        self._delta = min_delta
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Take over what the task monitors."""
+        super().setup(trainer, pl_module, stage)
+        self.monitor, self.mode = monitored(pl_module)
+        self.min_delta = self._delta if self.mode == "max" else -self._delta
+        self.forget()
+
+    def forget(self) -> None:
+        """Start counting afresh."""
+        self.wait_count = 0
+        self.best_score = torch.tensor(torch.inf if self.mode == "min" else -torch.inf)
+
+    @property
+    def over(self) -> bool:
+        """Whether the run has ended."""
+        return self.wait_count >= self.patience
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """A run that had already ended does not go on when it is resumed."""
+        trainer.should_stop = trainer.should_stop or self.over
+
+
+def monitored(module: LightningModule) -> tuple[str, Literal["min", "max"]]:
+    """Name and direction of what a task monitors."""
+    return module.monitor, module.mode  # type: ignore[return-value]
+
+
+class ProgressBar(TQDMProgressBar):
+    """Progress bar with the training loss and the monitored value, redrawn by time and not by step.
+
+    Args:
+        interval: Seconds between two looks at the loss, each of which waits for the device.
+    """
+
+    def __init__(self, interval: float = 0.2) -> None:
+        super().__init__()
+        self._interval = interval
+        self._drawn = 0.0
+        self._loss: float | None = None
+
+    def init_validation_tqdm(self) -> Tqdm:
+        """Validation takes no bar of its own."""
+        return Tqdm(disable=True)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Redraw if it is time."""
+        now = time.monotonic()
+        done = batch_idx + 1
+        if now - self._drawn < self._interval and done != self.total_train_batches:
+            return
+        self._drawn = now
+        self._loss = float(outputs["loss"]) if outputs else None
+        bar = self.train_progress_bar
+        bar.n = done
+        bar.set_postfix(self.get_metrics(trainer, pl_module))
+
+    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, str | float]:  # type: ignore[override]
+        """Loss of the latest step looked at, and the monitored value of the latest validation."""
+        name, _ = monitored(pl_module)
+        values = {"loss": self._loss, name: trainer.callback_metrics.get(name)}
+        return {key: f"{float(value):.4f}" for key, value in values.items() if value is not None}

@@ -1,0 +1,184 @@
+"""The folders of a run: ``tb_logs/<task>/version_N`` and ``checkpoints/<task>/version_N``."""
+
+import csv
+import math
+import re
+from collections.abc import Mapping
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor
+
+from lit_hep.data.files import replacing
+from lit_hep.errors import CheckpointError, OutputError
+
+
+class RunLogger(TensorBoardLogger):
+    """TensorBoard logger of one run, with the same numbers in ``metrics.csv``, a row an epoch.
+
+    The run's number is claimed by making its folder, so that two runs never share one, started together or not.
+
+    Args:
+        name: Of the task; the folder under `save_dir` and `checkpoint_dir`.
+        save_dir: For TensorBoard events, configuration and tables.
+        checkpoint_dir: For checkpoints.
+        version: Number of an earlier run to go on with; None claims the next free one.
+        purge_step: Step from which an earlier run's events are hidden, when it is resumed from there.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        save_dir: str = "tb_logs",
+        checkpoint_dir: str = "checkpoints",
+        version: int | None = None,
+        purge_step: int | None = None,
+    ) -> None:
+        super().__init__(save_dir, name=name, version=version, default_hp_metric=False, purge_step=purge_step)
+        self._checkpoint_dir = checkpoint_dir
+        self._rows: dict[int, dict[str, float]] = {}
+        self._changed = False
+
+    @property
+    def version(self) -> int | str:
+        """Number N of the run, claimed when first asked for."""
+        if self._version is None:
+            self._version = self._claim() if getattr(rank_zero_only, "rank", 0) == 0 else 0
+        return self._version
+
+    @property
+    def checkpoint_folder(self) -> Path:
+        """``checkpoints/<name>/version_N``."""
+        return Path(self._checkpoint_dir, self.name, f"version_{self.version}")
+
+    def _claim(self) -> int:
+        root = Path(self.root_dir)
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            first = max([-1, *versions(root), *versions(Path(self._checkpoint_dir, self.name))]) + 1
+            for version in count(first):
+                try:
+                    (root / f"version_{version}").mkdir()
+                except FileExistsError:
+                    continue
+                return version
+        except OSError as error:
+            raise OutputError(
+                f"{root}: cannot be written ({error.strerror}); start from a folder of yours, or set "
+                "--trainer.logger.init_args.save_dir and checkpoint_dir"
+            ) from error
+        raise AssertionError("unreachable")
+
+    @property
+    def _table(self) -> Path:
+        return Path(self.log_dir, "metrics.csv")
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Log numbers to TensorBoard and, if they belong to an epoch, to the table."""
+        super().log_metrics(metrics, step)
+        epoch = metrics.get("epoch")
+        if epoch is None:
+            return
+        if not self._rows:
+            # a resumed run replaces what was logged after its checkpoint
+            self._rows = {row: values for row, values in read_table(self._table).items() if row < epoch}
+        row = self._rows.setdefault(int(epoch), {})
+        row |= {name: float(value) for name, value in metrics.items() if name != "epoch"}
+        if step is not None:
+            row["step"] = step
+        self._changed = True
+
+    @rank_zero_only
+    def save(self) -> None:
+        """Write what is new."""
+        super().save()
+        if self._changed:
+            names = dict.fromkeys(name for row in self._rows.values() for name in row)
+            with replacing(self._table) as part, part.open("w", newline="") as file:
+                writer = csv.DictWriter(file, ["epoch", *names])
+                writer.writeheader()
+                writer.writerows({"epoch": epoch, **row} for epoch, row in sorted(self._rows.items()))
+            self._changed = False
+
+    @rank_zero_only
+    def log_final(self, metrics: Mapping[str, float | Tensor]) -> None:
+        """Put the hyperparameters and the run's last numbers on TensorBoard's HParams page."""
+        super().log_hyperparams(self.hparams, {f"final/{name}": float(value) for name, value in metrics.items()})
+
+
+def read_table(path: Path) -> dict[int, dict[str, float]]:
+    """Read a ``metrics.csv``: epoch to {name: value}; empty if there is none."""
+    if not path.is_file():
+        return {}
+    with path.open(newline="") as file:
+        return {
+            int(row.pop("epoch")): {name: float(value) for name, value in row.items() if value}
+            for row in csv.DictReader(file)
+        }
+
+
+def read_history(log_dir: Path) -> dict[str, list[float]]:
+    """Read a run's ``metrics.csv`` as columns, ``epoch`` among them; NaN where a row has no value."""
+    rows = read_table(log_dir / "metrics.csv")
+    names = {name: None for row in rows.values() for name in row}
+    return {"epoch": [float(epoch) for epoch in rows]} | {
+        name: [row.get(name, math.nan) for row in rows.values()] for name in names
+    }
+
+
+def versions(folder: Path) -> list[int]:
+    """Numbers of the runs in a task's folder, ascending."""
+    found = (re.fullmatch(r"version_(\d+)", path.name) for path in (folder.iterdir() if folder.is_dir() else ()))
+    return sorted(int(match[1]) for match in found if match)
+
+
+def find_checkpoint(ckpt_path: str, checkpoint_dir: str, name: str) -> tuple[Path, int | None]:
+    """Turn ``best``, ``last`` or a file name into a checkpoint file and the run it belongs to.
+
+    Args:
+        ckpt_path: ``best`` or ``last`` of the newest run that has one, or a file.
+        checkpoint_dir: Folder of all checkpoints.
+        name: Of the task.
+
+    Returns:
+        The file, and the number of its run; None for a file that lies outside the task's run folders.
+
+    Raises:
+        CheckpointError: There is no such checkpoint.
+    """
+    root = Path(checkpoint_dir, name)
+    if ckpt_path in ("best", "last"):
+        for version in reversed(versions(root)):
+            path = root / f"version_{version}" / f"{ckpt_path}.ckpt"
+            if path.is_file():
+                return path, version
+        raise CheckpointError(f"no run under {root} has a {ckpt_path}.ckpt; run fit first, or give a file")
+    path = Path(ckpt_path)
+    if not path.is_file():
+        near = sorted(found.name for found in path.parent.glob("*.ckpt")) if path.parent.is_dir() else []
+        raise CheckpointError(
+            f"{path}: no such checkpoint; " + (f"there are {', '.join(near)}" if near else "give best, last or a file")
+        )
+    match = re.fullmatch(r"version_(\d+)", path.parent.name)
+    inside = match and path.parent.parent.resolve() == root.resolve()
+    return path, int(match[1]) if match and inside else None
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint without unpickling anything but tensors and plain values.
+
+    Raises:
+        CheckpointError: The file is truncated, not a checkpoint, or holds other objects.
+    """
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises a dozen kinds on damaged files
+        raise CheckpointError(f"{path}: damaged, or not a checkpoint of lit_hep ({type(error).__name__})") from error
+    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+        raise CheckpointError(f"{path}: holds no network weights; give a checkpoint written by fit")
+    return checkpoint
