@@ -35,7 +35,7 @@ class CraterCNN(nn.Sequential):
 
 
 class DeepCNN(nn.Module):
-    """Blocks of two 3x3 convolutions with batch norm, then the mean and the maximum over the image.
+    """A 5x5 stem, blocks of two 3x3 convolutions with batch norm, then mean and maximum over the image.
 
     Each image is brought to zero mean and unit spread first: how bright a mosaic is says nothing of its content.
     Takes (B, channels, H, W) of any size from 16 pixels on and returns logits (B, outputs).
@@ -43,27 +43,27 @@ class DeepCNN(nn.Module):
     Args:
         outputs: Logits an image.
         channels: Of the image.
-        widths: Channels of each block; between blocks the image is halved.
+        stem: Channels at full resolution; few, for that is where the time goes.
+        widths: Channels of each block; before each the image is halved.
         dropout: Before the last layer.
     """
 
     def __init__(
-        self, outputs: int = 1, channels: int = 1, widths: Sequence[int] = (32, 64, 128), dropout: float = 0.3
+        self,
+        outputs: int = 1,
+        channels: int = 1,
+        stem: int = 16,
+        widths: Sequence[int] = (32, 64, 128),
+        dropout: float = 0.3,
     ) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
-        for block, width in enumerate(widths):
-            for inputs in (channels, width):
-                layers += [
-                    nn.Conv2d(inputs, width, 3, padding=1, bias=False),
-                    nn.BatchNorm2d(width),
-                    nn.LeakyReLU(0.1),
-                ]
-            channels = width
-            if block < len(widths) - 1:
-                layers.append(nn.MaxPool2d(2))
+        layers = _convolution(channels, stem, 5)
+        inputs = stem
+        for width in widths:
+            layers += [nn.MaxPool2d(2), *_convolution(inputs, width, 3), *_convolution(width, width, 3)]
+            inputs = width
         self.features = nn.Sequential(*layers)
-        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(2 * channels, outputs))
+        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(2 * inputs, outputs))
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, channels, H, W) to logits (B, outputs)."""
@@ -71,3 +71,8 @@ class DeepCNN(nn.Module):
         features = self.features((image - mean) / (spread + 1e-3))
         logits: Tensor = self.head(torch.cat([features.mean((2, 3)), features.amax((2, 3))], dim=1))
         return logits
+
+
+def _convolution(inputs: int, outputs: int, size: int) -> list[nn.Module]:
+    convolution = nn.Conv2d(inputs, outputs, size, padding=size // 2, bias=False)
+    return [convolution, nn.BatchNorm2d(outputs), nn.LeakyReLU(0.1)]

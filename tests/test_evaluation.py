@@ -1,0 +1,441 @@
+"""Metrics and figures against scikit-learn and against brute force."""
+
+import subprocess
+import sys
+import time
+import warnings
+from io import BytesIO
+
+import numpy as np
+import pytest
+from matplotlib import rcParams
+from matplotlib.figure import Figure
+from sklearn import metrics
+
+from lit_hep.evaluation import figures
+from lit_hep.evaluation.classification import (
+    best_threshold,
+    binary_metrics,
+    bootstrap_intervals,
+    decide,
+    multiclass_metrics,
+)
+
+NAMES = ["no crater", "crater"]
+BINARY_STEMS = ["roc", "precision_recall", "confusion_matrix", "score_distributions", "calibration"]
+
+
+@pytest.fixture(autouse=True)
+def _no_warnings_and_no_traces():
+    settings = dict(rcParams)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+    assert dict(rcParams) == settings
+    assert "matplotlib.pyplot" not in sys.modules or not sys.modules["matplotlib.pyplot"].get_fignums()
+
+
+def binary(n, seed=0, digits=None, dtype=np.float64):
+    """Scores of AUC about .92; rounded to a few digits they have many ties."""
+    generator = np.random.default_rng(seed)
+    label = (generator.random(n) < 0.6).astype(np.int64)
+    probability = 1 / (1 + np.exp(-generator.normal(2 * label - 1)))
+    return (probability if digits is None else probability.round(digits)).astype(dtype), label
+
+
+def several(n, classes=4, seed=0):
+    generator = np.random.default_rng(seed)
+    label = generator.integers(classes, size=n)
+    weight = np.exp(generator.normal(size=(n, classes)) + 1.5 * np.eye(classes)[label])
+    return weight / weight.sum(axis=1, keepdims=True), label
+
+
+def macro_f1(label, prediction):
+    return metrics.f1_score(label, prediction, average="macro", zero_division=0)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("digits", [None, 1])
+@pytest.mark.parametrize("threshold", [0.05, 0.3, 0.5, 0.9])
+def test_binary_metrics_are_those_of_sklearn(threshold, digits, dtype):
+    probability, label = binary(300, digits=digits, dtype=dtype)
+    found = binary_metrics(probability, label, threshold)
+    prediction = probability >= threshold
+    tn, fp, fn, tp = metrics.confusion_matrix(label, prediction).ravel()
+    expected = {
+        "auroc": metrics.roc_auc_score(label, probability),
+        "accuracy": metrics.accuracy_score(label, prediction),
+        "precision": metrics.precision_score(label, prediction),
+        "recall": metrics.recall_score(label, prediction),
+        "f1_macro": macro_f1(label, prediction),
+        "average_precision": metrics.average_precision_score(label, probability),
+        "threshold": threshold,
+        **{f"background_rejection_at_{x}": rejection(probability, label, x / 100) for x in (50, 90)},
+        **{"tp": tp, "fp": fp, "tn": tn, "fn": fn, "n": 300},
+    }
+    assert list(found) == list(expected)
+    assert found == pytest.approx(expected, abs=1e-12)
+    assert all(type(value) is float for value in found.values())
+
+
+def rejection(probability, label, efficiency):
+    """Read off the events themselves: lower the cut until enough signal passes."""
+    for cut in np.unique(probability)[::-1]:
+        if (probability[label == 1] >= cut).mean() >= efficiency:
+            return (probability[label == 0] < cut).mean()
+    raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("label", "undefined"),
+    [
+        ([], {"auroc", "accuracy", "precision", "recall", "f1_macro", "average_precision"}),
+        ([0, 0], {"auroc", "recall", "average_precision"}),
+        ([1, 1], {"auroc"}),
+    ],
+)
+def test_what_an_absent_class_leaves_undefined_is_nan(label, undefined):
+    probability = np.array([0.2, 0.8])[: len(label)]
+    found = binary_metrics(probability, np.array(label, dtype=int), 0.5)
+    undefined |= {"background_rejection_at_50", "background_rejection_at_90"}
+    assert {key for key, value in found.items() if np.isnan(value)} == undefined
+    assert np.isnan(binary_metrics(np.array([0.2, 0.4]), np.array([0, 1]), 0.5)["precision"])
+
+
+def test_rejection_where_the_roc_curve_is_straight():
+    probability, label = np.repeat([0.2, 0.4, 0.6, 0.8], 2), np.tile([0, 1], 4)
+    assert binary_metrics(probability, label, 0.5)["background_rejection_at_50"] == 0.5
+
+
+def test_float_labels_count_as_classes():
+    probability, label = binary(50)
+    assert binary_metrics(probability, label.astype(np.float32), 0.5) == binary_metrics(probability, label, 0.5)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("digits", [None, 2, 1])
+@pytest.mark.parametrize("n", [2, 3, 5, 20, 80])
+def test_best_threshold_is_that_of_brute_force(n, digits, dtype):
+    for seed in range(2 if n == 80 else 10):
+        probability, label = binary(n, seed, digits, dtype)
+        if len(set(label)) < 2:
+            continue
+        score = np.unique(probability)
+        cuts = np.unique((np.r_[dtype(0), score] + np.r_[score, dtype(1)]) / dtype(2))
+        f1 = np.array([macro_f1(label, probability >= cut) for cut in cuts])
+        best = cuts[np.isclose(f1, f1.max(), rtol=0, atol=1e-12)]
+        assert best_threshold(probability, label) == best[abs(best - 0.5).argmin()]
+
+
+@pytest.mark.parametrize(
+    ("probability", "label", "expected"),
+    [
+        ([], [], 0.5),
+        ([0.1, 0.7], [1, 1], 0.5),
+        ([0.1, 0.7], [0, 0], 0.5),
+        ([0.2, 0.4, 0.6, 0.9], [0, 0, 1, 1], 0.5),
+        ([0.1, 0.2, 0.8, 0.9], [0, 0, 0, 1], 0.85),
+        ([0.2, 0.4, 0.7, 0.8], [0, 1, 0, 1], 0.3),  # .3 and .75 both reach 11/15; .3 is nearer to .5
+        ([0.2, 0.3, 0.6, 0.8], [0, 1, 0, 1], 0.7),  # .25 is as good
+        ([0.3, 0.3, 0.3], [0, 1, 1], 0.15),
+        ([0.0, 1.0], [1, 0], 0.0),
+    ],
+)
+def test_best_threshold_of_small_samples(probability, label, expected):
+    assert best_threshold(np.array(probability), np.array(label, dtype=int)) == pytest.approx(expected)
+
+
+def test_best_threshold_falls_between_adjacent_floats():
+    low = np.float32(0.6)
+    for _ in range(4):  # the rounded middle is the lower or the upper one in turn
+        high = np.nextafter(low, np.float32(1))
+        probability, label = np.array([low, high]), np.array([0, 1])
+        assert decide(probability, best_threshold(probability, label)).tolist() == [0, 1]
+        low = high
+
+
+def test_multiclass_metrics_are_those_of_sklearn():
+    probability, label = several(400)
+    prediction = probability.argmax(axis=1)
+    assert multiclass_metrics(probability, label) == pytest.approx(
+        {
+            "auroc": metrics.roc_auc_score(label, probability, multi_class="ovr"),
+            "accuracy": metrics.accuracy_score(label, prediction),
+            "f1_macro": macro_f1(label, prediction),
+            "precision": metrics.precision_score(label, prediction, average="macro"),
+            "recall": metrics.recall_score(label, prediction, average="macro"),
+            "n": 400,
+        }
+    )
+
+
+def test_multiclass_metrics_without_some_classes():
+    probability = np.array([[0.6, 0.3, 0.1, 0], [0.2, 0.5, 0.3, 0], [0.5, 0.4, 0.1, 0]])
+    found = multiclass_metrics(probability, np.array([0, 2, 2]))
+    # Class 1 is predicted only, class 2 never predicted, class 3 does not occur.
+    assert found == pytest.approx(
+        {"auroc": 0.875, "accuracy": 1 / 3, "f1_macro": 2 / 9, "precision": 1 / 6, "recall": 1 / 3, "n": 3}
+    )
+    assert np.isnan(multiclass_metrics(np.empty((0, 3)), np.empty(0, dtype=int))["f1_macro"])
+
+
+@pytest.mark.parametrize(("n", "digits"), [(60, None), (400, 1)])
+def test_bootstrap_agrees_with_direct_resampling(n, digits):
+    probability, label = binary(n, digits=digits)
+    generator = np.random.default_rng(1)
+    auroc, f1 = [], []
+    for _ in range(300):
+        drawn = generator.integers(n, size=n)
+        auroc.append(metrics.roc_auc_score(label[drawn], probability[drawn]))
+        f1.append(macro_f1(label[drawn], probability[drawn] >= 0.4))
+    found = bootstrap_intervals(probability, label, 0.4, n=4000)
+    for key, values in (("auroc", auroc), ("f1_macro", f1)):
+        # A quantile of 300 draws is itself uncertain by 9 % of the standard deviation.
+        expected = np.quantile(values, [0.16, 0.84])
+        assert [found[f"{key}_low"], found[f"{key}_high"]] == pytest.approx(expected, abs=0.25 * np.std(values))
+
+
+def test_bootstrap_of_several_classes():
+    probability, label = several(300)
+    generator = np.random.default_rng(1)
+    prediction = probability.argmax(axis=1)
+    draws = generator.integers(300, size=(300, 300))
+    found = bootstrap_intervals(probability, label, n=4000)
+    assert list(found) == ["f1_macro_low", "f1_macro_high", "accuracy_low", "accuracy_high"]
+    for key, score in (("f1_macro", macro_f1), ("accuracy", metrics.accuracy_score)):
+        values = [score(label[drawn], prediction[drawn]) for drawn in draws]
+        expected = np.quantile(values, [0.16, 0.84])
+        assert [found[f"{key}_low"], found[f"{key}_high"]] == pytest.approx(expected, abs=0.25 * np.std(values))
+
+
+def test_bootstrap_is_repeatable_and_quick():
+    probability, label = binary(10_000)
+    start = time.perf_counter()
+    first = bootstrap_intervals(probability, label, 0.5)
+    assert time.perf_counter() - start < 2  # about .1 s, were the machine idle
+    assert first == bootstrap_intervals(probability, label, 0.5)
+    assert first != bootstrap_intervals(probability, label, 0.5, seed=1)
+
+
+@pytest.mark.parametrize("label", [[], [0], [1, 1, 1], [0, 1]])
+def test_bootstrap_of_hardly_any_events(label):
+    label = np.array(label, dtype=int)
+    found = bootstrap_intervals(np.linspace(0.2, 0.8, len(label)), label, 0.5, n=100)
+    assert list(found) == ["auroc_low", "auroc_high", "f1_macro_low", "f1_macro_high"]
+    assert np.isnan(found["auroc_low"]) == (len(set(label)) < 2)
+    assert np.isnan(found["f1_macro_high"]) == (len(label) == 0)
+
+
+def test_numbers_need_no_matplotlib():
+    code = "import sys, lit_hep.evaluation.classification; sys.exit('matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def curve(axis, label):
+    """The one drawn line whose legend entry begins so."""
+    (line,) = [line for line in axis.lines if str(line.get_label()).startswith(label)]
+    return line
+
+
+def legend(figure):
+    boxes = [axis.get_legend() for axis in figure.axes] + figure.legends
+    return [text.get_text() for box in boxes if box for text in box.get_texts()]
+
+
+def drawn(figure):
+    """The figure, after it went through the whole of drawing."""
+    figure.savefig(BytesIO())
+    return figure
+
+
+HISTORY = {
+    "epoch": [np.nan, 0, 0, np.nan, 1, 1, np.nan, 2, 2, 3],
+    "step": [0, 9, 9, 10, 19, 19, 20, 29, 29, 30],
+    "lr-Adam": [1e-3, np.nan, np.nan, 1e-3, np.nan, np.nan, 1e-4, np.nan, np.nan, np.nan],
+    "train_loss": [np.nan, np.nan, 0.9, np.nan, np.nan, 0.5, np.nan, np.nan, 0.3, np.nan],
+    "val_loss": [np.nan, 1.0, np.nan, np.nan, 0.6, np.nan, np.nan, 0.4, np.nan, np.nan],
+    "val_accuracy": [np.nan, 0.5, np.nan, np.nan, 0.6, np.nan, np.nan, 0.7, np.nan, np.nan],
+    "stage": [np.nan, 1, np.nan, np.nan, 1, np.nan, np.nan, 2, np.nan, np.nan],
+    "test_loss": [np.nan] * 9 + [0.5],
+    "empty": [np.nan] * 10,
+}
+
+
+def test_roc_is_that_of_sklearn():
+    probability, label = binary(3000)
+    figure = figures.roc(probability, label, NAMES, (0.9, 0.94))
+    left, right = figure.axes
+    eps_b, eps_s, _ = metrics.roc_curve(label, probability)
+    np.testing.assert_array_equal(curve(left, "crater").get_xydata(), np.c_[eps_b, eps_s])
+    some = eps_b > 0
+    line = curve(right, f"{1 / (1 - rejection(probability, label, 0.5)):.3g} at 50%")
+    np.testing.assert_allclose(line.get_xydata(), np.c_[eps_s[some], 1 / eps_b[some]])
+    points = [line.get_xydata()[0] for line in right.lines if line.get_marker() == "o"]
+    expected = [(x, 1 / (1 - rejection(probability, label, x))) for x in (0.5, 0.9)]
+    np.testing.assert_allclose(points, expected)
+    assert right.get_yscale() == "log"
+    area = metrics.roc_auc_score(label, probability)
+    assert f"crater: AUC {area:.3f} (0.900–0.940)" in legend(figure)
+
+
+def test_roc_of_a_perfect_classifier_has_no_rejection_to_mark():
+    figure = figures.roc(np.array([0.1, 0.2, 0.3, 0.9]), np.array([0, 0, 0, 1]), NAMES)
+    assert "> 3 at 50%, > 3 at 90%" in legend(drawn(figure))
+
+
+def test_roc_of_several_classes_has_a_curve_for_each_that_occurs():
+    probability, label = several(200)
+    left, _ = figures.roc(probability, label % 3, list("abcd")).axes
+    assert [str(line.get_label())[0] for line in left.lines[1:]] == list("abc")
+    eps_b, eps_s, _ = metrics.roc_curve(label % 3 == 2, probability[:, 2])
+    np.testing.assert_array_equal(curve(left, "c").get_xydata(), np.c_[eps_b, eps_s])
+
+
+def test_precision_recall_marks_the_threshold():
+    probability, label = binary(300)
+    (axis,) = figures.precision_recall(probability, label, 0.7).axes
+    precision, recall, _ = metrics.precision_recall_curve(label, probability, drop_intermediate=True)
+    average = metrics.average_precision_score(label, probability)
+    np.testing.assert_array_equal(
+        curve(axis, f"average precision {average:.3f}").get_xydata(), np.c_[recall, precision]
+    )
+    found = binary_metrics(probability, label, 0.7)
+    np.testing.assert_allclose(curve(axis, "threshold").get_xydata(), [[found["recall"], found["precision"]]])
+    assert "threshold" not in " ".join(legend(figures.precision_recall(probability, label, 1.1)))
+
+
+@pytest.mark.parametrize("classes", [2, 3, 12])
+def test_confusion_matrix_has_counts_and_shares_in_every_cell(classes):
+    probability, label = several(100, classes)
+    prediction = probability.argmax(axis=1)
+    figure = figures.confusion_matrix(prediction, label, [f"class {k}" for k in range(classes)])
+    counts = metrics.confusion_matrix(label, prediction)
+    share = metrics.confusion_matrix(label, prediction, normalize="true")
+    expected = [f"{count}\n{part:.1%}" for count, part in zip(counts.flat, share.flat, strict=True)]
+    assert [text.get_text() for text in figure.axes[0].texts] == expected
+
+
+@pytest.mark.parametrize(("n", "bins"), [(300, 20), (5000, 40)])
+def test_score_distributions_are_normalised_histograms(n, bins):
+    probability, label = binary(n)
+    figure = figures.score_distributions(probability, label, 0.4, NAMES)
+    axis = figure.axes[0]
+    for kind in (0, 1):
+        counts, _ = np.histogram(probability[label == kind], np.linspace(0, 1, bins + 1))
+        drawn_shares = [stairs.get_data().values for stairs in axis.patches][2 * kind]
+        np.testing.assert_allclose(drawn_shares, counts / counts.sum())
+        filled = counts[counts > 0]
+        segments = np.array(axis.collections[kind].get_segments())
+        length = segments[:, 1, 1] - segments[:, 0, 1]
+        np.testing.assert_allclose(length, 2 * np.sqrt(filled) / counts.sum())
+    assert legend(figure) == [
+        f"no crater ({(label == 0).sum()})",
+        f"crater ({(label == 1).sum()})",
+        "threshold 0.4",
+    ]
+
+
+def test_calibration_points_errors_and_their_mean():
+    probability = np.array([0.02, 0.06, 0.31, 0.35, 0.37, 0.39, 0.9, 1.0])
+    label = np.array([0, 0, 0, 1, 0, 1, 1, 1])
+    figure = figures.calibration(probability, label)
+    upper, lower = figure.axes
+    (container,) = upper.containers
+    np.testing.assert_allclose(container.lines[0].get_xydata(), [[0.04, 0], [0.355, 0.5], [0.95, 1]])
+    # Wilson intervals at one standard deviation: (k + 1/2 ± √(k(n-k)/n + 1/4)) / (n + 1)
+    expected = [[0, 1 / 3], [0.5 - 5**0.5 / 10, 0.5 + 5**0.5 / 10], [2 / 3, 1]]
+    ends = [segment[:, 1] for segment in container.lines[2][0].get_segments()]
+    np.testing.assert_allclose(ends, expected, atol=1e-12)
+    error = (2 * 0.04 + 4 * 0.145 + 2 * 0.05) / 8
+    assert f"expected calibration error {error:.3f}" in legend(figure)
+    assert lower.patches[0].get_data().values.sum() == 8
+
+
+def test_learning_curves_follow_the_epochs():
+    figure = drawn(figures.learning_curves(HISTORY))
+    loss, accuracy, rate = figure.axes
+    assert [axis.get_title() for axis in figure.axes] == ["loss", "accuracy", "learning rate"]
+    np.testing.assert_array_equal(curve(loss, "train").get_xydata(), [[0, 0.9], [1, 0.5], [2, 0.3]])
+    np.testing.assert_array_equal(curve(loss, "val").get_xydata(), [[0, 1.0], [1, 0.6], [2, 0.4]])
+    np.testing.assert_array_equal(curve(accuracy, "val").get_xydata(), [[0, 0.5], [1, 0.6], [2, 0.7]])
+    np.testing.assert_array_equal(curve(rate, "Adam").get_xydata(), [[0, 1e-3], [1, 1e-3], [2, 1e-4]])
+    assert [axis.get_yscale() for axis in figure.axes] == ["linear", "linear", "log"]
+    for axis in figure.axes:
+        (line,) = [line for line in axis.lines if line.get_linestyle() == ":"]
+        assert line.get_xdata() == [1.5, 1.5]
+
+
+def test_learning_curves_average_the_steps_of_an_epoch():
+    figure = figures.learning_curves({"epoch": [0, 0, 1], "train_loss": [1.0, 2.0, 1.0], "grad": [3.0, 9.0, 4.0]})
+    np.testing.assert_array_equal(curve(figure.axes[0], "train").get_ydata(), [1.5, 1.0])
+    np.testing.assert_array_equal(curve(figure.axes[1], "grad").get_ydata(), [6.0, 4.0])  # falls: no stage
+
+
+@pytest.mark.parametrize(("rates", "scale"), [([1e-3, 0], "log"), ([0, 0], "linear"), ([1, 1], "log")])
+def test_learning_rates_of_zero(rates, scale):
+    (axis,) = drawn(figures.learning_curves({"epoch": [0, 1], "lr-SGD": rates})).axes
+    assert axis.get_yscale() == scale
+
+
+@pytest.mark.parametrize("panels", [1, 4, 5])
+def test_learning_curves_leave_no_empty_panel(panels):
+    history = {"epoch": [0, 1]} | {f"val_{name}": [0.5, 0.25] for name in "abcdefg"[:panels]}
+    figure = drawn(figures.learning_curves(history))
+    assert [axis.get_title() for axis in figure.axes] == list("abcdefg"[:panels])
+
+
+def test_mistakes_begin_with_the_most_confident():
+    probability = np.array([0.9, 0.95, 0.1, 0.6, 0.02])
+    label = np.array([1, 0, 1, 0, 0])
+    image = np.arange(5)[:, None, None] * np.ones((1, 3, 2))
+    figure = drawn(figures.mistakes(image, probability, label, 0.5, NAMES, columns=2))
+    shown = [(axis.get_title(), axis.images[0].get_array()[0, 0]) for axis in figure.axes if axis.images]
+    assert shown == [("no crater →\n0.95", 1), ("crater →\n0.10", 2), ("no crater →\n0.60", 3)]
+    one = figures.mistakes(image, probability, label, 0.5, NAMES, rows=1, columns=2)
+    assert [axis.images[0].get_array()[0, 0] for axis in one.axes] == [1, 2]
+
+
+def test_mistakes_of_several_classes_name_the_class_taken():
+    probability = np.array([[0.5, 0.3, 0.2], [0.1, 0.9, 0.0], [0.2, 0.1, 0.7]])
+    figure = figures.mistakes(np.zeros((3, 4, 4)), probability, np.array([1, 0, 2]), 0.5, list("abc"))
+    assert [axis.get_title() for axis in figure.axes if axis.images] == ["a →\nb 0.90", "b →\na 0.50"]
+
+
+@pytest.mark.parametrize(
+    ("function", "given", "stems"),
+    [
+        (figures.binary_figures, set(), BINARY_STEMS),
+        (figures.binary_figures, {"image", "history"}, [*BINARY_STEMS, "learning_curves", "mistakes"]),
+        (figures.multiclass_figures, {"image"}, ["roc", "confusion_matrix", "mistakes"]),
+        (
+            figures.multiclass_figures,
+            {"image", "history"},
+            ["roc", "confusion_matrix", "learning_curves", "mistakes"],
+        ),
+    ],
+)
+def test_all_figures_that_apply_are_drawn(function, given, stems):
+    events, names = (binary(40), NAMES) if function is figures.binary_figures else (several(40), list("abcd"))
+    extra = {"image": np.random.default_rng(0).normal(size=(40, 8, 8)), "history": HISTORY}
+    threshold = [0.5] if function is figures.binary_figures else []
+    found = dict(function(*events, *threshold, names, **{key: extra[key] for key in given}))
+    assert list(found) == stems
+    for figure in found.values():
+        assert isinstance(figure, Figure)
+        assert figure.axes
+        if len(given) == 2:
+            drawn(figure)
+
+
+@pytest.mark.parametrize("label", [[], [1, 1], [0, 1]])
+def test_figures_of_hardly_any_events(label):
+    label = np.array(label, dtype=int)
+    image, history = np.zeros((len(label), 4, 4)), {"epoch": [], "train_loss": []}
+    probability = np.ones(len(label))
+    for _, figure in figures.binary_figures(probability, label, 0.5, NAMES, image, history):
+        drawn(figure)
+    found = dict(figures.multiclass_figures(np.eye(3)[label], label, list("abc"), image, history))
+    for figure in found.values():
+        drawn(figure)
+    assert found["learning_curves"].texts[0].get_text() == "nothing was logged"
+    assert found["mistakes"].texts[0].get_text() == f"no mistakes among {len(label)} events"
