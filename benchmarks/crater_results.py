@@ -59,8 +59,15 @@ def table() -> None:
     parser.add_argument("--root", nargs="+", default=["data/crater"], help="folders of the four files")
     parser.add_argument("--net", nargs="+", default=list(CONFIGS), choices=list(CONFIGS))
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--output", type=Path, default=Path("crater_results.json"), help="all numbers, written as they come")
+    parser.add_argument(
+        "--output", type=Path, default=Path("crater_results.json"), help="all numbers, written as they come"
+    )
+    parser.add_argument("--epochs", type=int, help="of each stage of the deep network; default as in its config")
     arguments, options = parser.parse_known_args()
+    if arguments.epochs:
+        stages = "max_epochs", "callbacks.initial_epochs", "callbacks.final_epochs", "callbacks.patience"
+        CONFIGS["deep"] += [f"--trainer.{stage}={arguments.epochs * (1 + (stage == stages[0]))}" for stage in stages]
+        CONFIGS["deep"] += [f"--model.init_args.scheduler.init_args.T_max={arguments.epochs}"]
     warnings.filterwarnings("ignore")
     rows: list[dict[str, object]] = []
     for root in arguments.root:
@@ -70,7 +77,9 @@ def table() -> None:
                     rows.append({"root": Path(root).name, "net": name, "stage": stage, "seed": seed, **numbers})
                 arguments.output.write_text(json.dumps(rows, indent=1))
             for stage, words in STAGES.items():
-                chosen = [row for row in rows if (row["root"], row["net"], row["stage"]) == (Path(root).name, name, stage)]
+                chosen = [
+                    row for row in rows if (row["root"], row["net"], row["stage"]) == (Path(root).name, name, stage)
+                ]
                 cells = [f"{key} {_spread([row[key] for row in chosen])}" for key in numbers if key != "threshold"]
                 print(f"| {Path(root).name} | {name} | {words} | " + " | ".join(cells) + " |", flush=True)
 

@@ -80,22 +80,6 @@ class BaseTask(LightningModule):
         if self.hparams["compile"]:
             self.net.compile()
 
-    def restart(self, learning_rate: float | None, *, fresh: bool) -> None:
-        """Go on with new optimizers and, if `fresh`, newly drawn weights, equal on all processes.
-
-        Args:
-            learning_rate: From now on; None keeps the configured one.
-            fresh: Draw new weights, as a function of seed and epoch.
-        """
-        self.learning_rate = learning_rate
-        if fresh:
-            seed_all(run_seed(), self.current_epoch)
-            net = self.net
-            self.configure_models()
-            net.load_state_dict(self.net.state_dict())  # in place: DDP and compiled code hold on to the module
-            self.net = net
-        self.trainer.strategy.setup_optimizers(self.trainer)
-
     def configure_optimizers(self) -> Any:
         """Optimizer and scheduler of the configuration."""
         optimizer = self.optimizer(self.parameters())

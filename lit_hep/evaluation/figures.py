@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_curve
 
 from lit_hep.evaluation.classification import Array, background_efficiency, confusion, decide, has_both
+from lit_hep.evaluation.gallery import mistakes
 from lit_hep.evaluation.history import learning_curves
 from lit_hep.evaluation.style import BLUE, COLOURS, GREY, VERMILLION, blank, notice, styled
 
@@ -203,55 +204,6 @@ def calibration(probability: Array, label: Array) -> Figure:
     lower.stairs(counts, edges, fill=True, color=BLUE, alpha=0.7)
     lower.set(xlabel="probability of class 1", ylabel="events")
     _scale(lower, counts)
-    return figure
-
-
-@styled
-def mistakes(
-    image: Array,
-    probability: Array,
-    label: Array,
-    threshold: float,
-    class_names: Sequence[str],
-    rows: int = 4,
-    columns: int = 8,
-) -> Figure:
-    """Images that were classified wrongly, those first whose true class got the least probability.
-
-    Titles give the true class and, for (N,), the probability of class 1; for (N, C) the class taken and its
-    probability.
-
-    Args:
-        image: (N, H, W).
-        probability: (N,) or (N, C).
-        label: (N,).
-        threshold: of a positive event; without meaning for (N, C).
-        class_names: in the order of the labels.
-        rows: of the grid, at most.
-        columns: of the grid.
-    """
-    label = label.astype(np.intp)
-    binary = probability.ndim == 1
-    prediction = decide(probability, threshold)
-    every = np.stack([1 - probability, probability], axis=1) if binary else probability
-    wrong = np.flatnonzero(prediction != label)
-    trust = every[wrong, label[wrong]]
-    wrong = wrong[trust.argsort(kind="stable")][: rows * columns]
-    if not wrong.size:
-        return notice(f"no mistakes among {len(label)} events")
-    rows = -(-len(wrong) // columns)
-    height, width = image.shape[1:]
-    figure = blank(1.25 * columns, rows * (1.25 * min(height / width, 2) + 0.45) + 0.4)
-    # No ticks from the start: an axis switched off later still has them measured, half of the drawing time.
-    bare = {"xticks": (), "yticks": (), "frame_on": False}
-    axes = figure.subplots(rows, columns, squeeze=False, subplot_kw=bare).ravel()
-    for axis, event in zip(axes, wrong, strict=False):
-        taken = 1 if binary else prediction[event]
-        axis.imshow(image[event], cmap="gray")
-        name = "" if binary else f"{class_names[taken]} "
-        axis.set_title(f"{class_names[label[event]]} →\n{name}{every[event, taken]:.2f}", fontsize=10)
-    meaning = f"probability of {class_names[1]}" if binary else "class taken and its probability"
-    figure.suptitle(f"true class → {meaning}")
     return figure
 
 

@@ -14,6 +14,7 @@ from lit_hep.base.datamodule import BaseDataModule
 from lit_hep.data.readers import check_same_length, read_images, read_labels
 from lit_hep.data.splits import make_subset
 from lit_hep.errors import ConfigError, DataError
+from lit_hep.tasks.crater.augmentation import random_framing, random_symmetry
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,6 +32,8 @@ class CraterDataModule(BaseDataModule):
         label_fraction: Share of the training and validation labels that is used; the other images count as unlabelled.
         balance: Make both classes count the same, by weights in the loss or by drawing the rarer one more often.
         augment: Flip and turn training images at random by quarter turns.
+        zoom: Enlarge or reduce them at random by up to this factor minus one; 0 leaves the size.
+        shift: Move them at random by up to so many pixels, up or down and left or right.
         simulation_size: Labelled images to simulate; unlabelled ones and those to predict follow in proportion.
         **kwargs: As in `BaseDataModule`.
     """
@@ -44,11 +47,15 @@ class CraterDataModule(BaseDataModule):
         label_fraction: float = 1.0,
         balance: Literal["none", "weights", "sampler"] = "weights",
         augment: bool = True,
+        zoom: float = 0.2,
+        shift: float = 3.0,
         simulation_size: int = 2783,
         **kwargs: Any,
     ) -> None:
         if not 0 < label_fraction <= 1:
             raise ConfigError(f"label_fraction {label_fraction}: must lie above 0 and not above 1")
+        if not 0 <= zoom < 1 or shift < 0:
+            raise ConfigError(f"zoom {zoom}, shift {shift}: zoom must lie from 0 to below 1, shift not below 0")
         super().__init__(root=root, simulation_size=simulation_size, **kwargs)
         self.forget_pseudo_labels()
 
@@ -192,13 +199,12 @@ class CraterDataModule(BaseDataModule):
         return {"image": self.image, "label": label, "index": torch.arange(len(label))}
 
     def on_after_batch_transfer(self, batch: dict[str, Tensor], dataloader_idx: int) -> dict[str, Tensor]:
-        """Flip and turn training images, each into one of its eight symmetric views."""
-        if self.hparams["augment"] and self.trainer is not None and self.trainer.training:
-            image = batch["image"]
-            flip = torch.rand(3, len(image), 1, 1, 1, device=image.device) < 0.5
-            image = torch.where(flip[0], image.flip(3), image)
-            image = torch.where(flip[1], image.flip(2), image)
-            batch["image"] = torch.where(flip[2], image.transpose(2, 3), image)
+        """Show training images in other views."""
+        if self.trainer is not None and self.trainer.training:
+            if self.hparams["augment"]:
+                batch["image"] = random_symmetry(batch["image"])
+            if self.hparams["zoom"] or self.hparams["shift"]:
+                batch["image"] = random_framing(batch["image"], self.hparams["zoom"], self.hparams["shift"])
         return batch
 
     def ids(self, index: NDArray[np.int64]) -> NDArray[Any]:
@@ -211,8 +217,8 @@ class CraterDataModule(BaseDataModule):
 
     def figure(self, index: Sequence[int]) -> "Figure":
         """Images with their labels, a grid."""
-        from lit_hep.evaluation.figures import grid
+        from lit_hep.evaluation.gallery import grid
 
         names = {-1: "unlabelled", **dict(enumerate(self.class_names))}
-        titles = [f"{row}: {names[int(self.truth[row])]}" for row in index]
+        titles = [f"{row}:\n{names[int(self.truth[row])]}" for row in index]
         return grid(self.pictures(np.asarray(index)), titles)

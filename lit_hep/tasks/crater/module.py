@@ -5,11 +5,13 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from lit_hep.base.classification import ClassificationTask
 from lit_hep.base.products import write_npy
 from lit_hep.base.scores import Scores
+from lit_hep.data.seeds import run_seed, seed_all
 from lit_hep.errors import ConfigError
 from lit_hep.nets.cnn import CraterCNN, DeepCNN
 from lit_hep.tasks.crater.datamodule import CraterDataModule
@@ -21,7 +23,8 @@ class CraterSemiSup(ClassificationTask):
     Args:
         net: ``original``, two convolutions and dropout, or ``deep``, six with batch norm and global pooling.
         image_size: Side of the images in pixels; only ``original`` depends on it.
-        symmetrise: Evaluate each image in its eight flips and quarter turns, and take the mean logit.
+        symmetrise: Score each image in its eight flips and quarter turns, and take the mean logit; not in the
+            validation of each epoch, where it would take as long as the training.
         **kwargs: As in `ClassificationTask`.
     """
 
@@ -64,10 +67,30 @@ class CraterSemiSup(ClassificationTask):
     def forward(self, image: Tensor) -> Tensor:
         """Images (B, 1, H, W), 0..255, to the logit (B,) of a crater."""
         image = image.float() / 255
-        if self.training or not self.hparams["symmetrise"]:
+        if self.training or self._validating or not self.hparams["symmetrise"]:
             return super().forward(image)
         turned = [torch.rot90(view, turns, (2, 3)) for view in (image, image.flip(3)) for turns in range(4)]
         return torch.stack([super(CraterSemiSup, self).forward(view) for view in turned]).mean(0)
+
+    def restart(self, learning_rate: float | None, *, fresh: bool) -> None:
+        """Go on with new optimizers and, if `fresh`, newly drawn weights, equal on all processes.
+
+        Args:
+            learning_rate: From now on; None keeps the configured one.
+            fresh: Draw new weights, as a function of seed and epoch.
+        """
+        self.learning_rate = learning_rate
+        if fresh:
+            seed_all(run_seed(), self.current_epoch)
+            net = self.net
+            self.configure_models()
+            net.load_state_dict(self.net.state_dict())  # in place: DDP and compiled code hold on to the module
+            self.net = net
+        self.trainer.strategy.setup_optimizers(self.trainer)
+
+    @property
+    def _validating(self) -> bool:
+        return self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING and self.trainer.validating
 
     def write_predictions(self, folder: Path, scores: Scores) -> None:
         """Add ``y_pred_final.npy``, the classes (N,) int32 in the order of the images."""

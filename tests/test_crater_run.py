@@ -1,0 +1,202 @@
+"""Craters from end to end, through the command line: fit, test, predict, resume, two processes."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import CONFIGS, CRATER, ORIGINAL
+from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
+
+from lit_hep.cli import main
+from lit_hep.tasks.crater import CraterSemiSup
+
+SHORT = ["--trainer.max_epochs=6", "--trainer.callbacks.initial_epochs=3", "--trainer.callbacks.final_epochs=3"]
+EASY = [f"--trainer.callbacks.{option}" for option in ("below=0.5", "above=0.5", "keep_balance=false")]  # all are sure
+BINARY_KEYS = set(
+    "auroc accuracy precision recall f1_macro average_precision threshold background_rejection_at_50 "
+    "background_rejection_at_90 tp fp tn fn n auroc_low auroc_high f1_macro_low f1_macro_high".split()
+)
+FIGURES = set("roc precision_recall confusion_matrix score_distributions calibration learning_curves mistakes".split())
+NETS = {"deep": CRATER, "original": ORIGINAL, "gpu layer": [*CRATER, "--config", str(CONFIGS / "hardware/gpu.yaml")]}
+HERE = ["--trainer.accelerator", "cpu", "--trainer.precision", "32-true"]
+
+
+def table(run):
+    with Path(run, "metrics.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_shipped_config_from_fit_to_prediction(net, crater_root, caplog):
+    config = NETS[net]
+    main(["fit", *config, *SHORT, *EASY, *HERE])
+    assert "Type next:   python -m lit_hep test" in caplog.text
+    run, checkpoints = Path("tb_logs/crater/version_0"), Path("checkpoints/crater/version_0")
+    assert {path.name for path in run.iterdir() if "tfevents" not in path.name} == {
+        "config.yaml",
+        "hparams.yaml",
+        "metrics.csv",
+    }
+    stages = {"initial.ckpt", "final.ckpt", "best.ckpt", "last.ckpt"}
+    assert {path.name for path in checkpoints.iterdir()} == stages | {f"epoch{epoch:03d}.ckpt" for epoch in range(6)}
+    rows = table(run)
+    assert [row["epoch"] for row in rows] == [str(epoch) for epoch in range(6)]
+    assert [float(row["stage"]) for row in rows] == [0, 0, 0, 1, 1, 1]
+    assert 0 <= float(rows[2]["pseudo_label_purity"]) <= 1
+
+    main(["test", *config, *HERE, "--ckpt_path", "best"])
+    metrics = json.loads((run / "test/metrics.json").read_text())
+    assert set(metrics) == BINARY_KEYS
+    assert {path.stem for path in (run / "test/figures").glob("*.png")} == FIGURES
+    scores = np.load(run / "test/predictions.npz")
+    assert set(scores) == {"id", "probability", "prediction", "label"}
+    assert (scores["label"] == np.load(crater_root / "Ytrain1.npy")[scores["id"]]).all()
+    assert metrics["n"] == len(scores["id"]) == 18
+    expected = {
+        "accuracy": accuracy_score(scores["label"], scores["prediction"]),
+        "f1_macro": f1_score(scores["label"], scores["prediction"], average="macro"),
+        "auroc": roc_auc_score(scores["label"], scores["probability"]),
+    }
+    assert {name: metrics[name] for name in expected} == pytest.approx(expected)
+
+    main(["predict", *config, *HERE])
+    scores = np.load(run / "predict/predictions.npz")
+    prediction = np.load(run / "predict/y_pred_final.npy")
+    assert prediction.dtype == np.int32 and (prediction == scores["prediction"]).all() and len(prediction) == 23
+    assert "label" not in scores and not Path("tb_logs/crater/version_1").exists()
+
+    main(["fit", *config, *HERE, *SHORT, *EASY, "--trainer.max_epochs", "8", "--ckpt_path", "last"])
+    assert len(table(run)) == 6, "both stages had ended: nothing is left to do"
+
+
+def checkpoint(path):
+    return torch.load(path, weights_only=True)
+
+
+def same(one, two):
+    """Whether two nested states are equal to the last bit."""
+    if isinstance(one, torch.Tensor):
+        return (
+            torch.equal(one, two)
+            or (one.isnan() == two.isnan()).all()
+            and torch.equal(one.nan_to_num(), two.nan_to_num())
+        )
+    if isinstance(one, dict):
+        return one.keys() == two.keys() and all(same(one[key], two[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(two) and all(map(same, one, two))
+    return one == two or one != one and two != two
+
+
+@pytest.fixture(scope="module", params=["deep", "original"])
+def uninterrupted(request, tmp_path_factory, crater_files):
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    options = [*NETS[request.param], *SHORT, *EASY, "--data.init_args.root", str(crater_files)]
+    options += ["--trainer.callbacks.patience", "2"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        main(["fit", *options])
+    return folder, options
+
+
+@pytest.mark.parametrize("stopped_after", [1, 2, 3, 4, 5])
+def test_resumed_run_equals_the_uninterrupted_one_to_the_last_bit(uninterrupted, stopped_after, tmp_path, monkeypatch):
+    whole, options = uninterrupted
+    monkeypatch.chdir(tmp_path)
+    main(["fit", *options, "--trainer.max_epochs", str(stopped_after)])
+    torch.manual_seed(12345)  # nothing may depend on where the random state stands
+    main(["fit", *options, "--ckpt_path", "last"])
+    folder = "checkpoints/crater/version_0"
+    names = sorted(path.name for path in (whole / folder).iterdir())
+    assert names == sorted(path.name for path in (tmp_path / folder).iterdir())
+    for name in ("last.ckpt", "best.ckpt", "initial.ckpt", "final.ckpt"):
+        one, two = (checkpoint(root / folder / name) for root in (whole, tmp_path))
+        for part in ("state_dict", "optimizer_states", "lr_schedulers", "callbacks", "CraterDataModule", "epoch"):
+            assert same(one.get(part), two.get(part)), (name, part)
+    assert table(whole / "tb_logs/crater/version_0") == table(tmp_path / "tb_logs/crater/version_0")
+
+
+def test_last_and_best_are_found_in_a_new_process_and_old_runs_are_left_alone(crater_root):
+    def run(*words):
+        done = subprocess.run([sys.executable, "-m", "lit_hep", *words], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stderr
+
+    run("fit", *ORIGINAL, "--trainer.max_epochs", "1")
+    before = {path: path.read_bytes() for path in Path("checkpoints").rglob("*.ckpt")}
+    run("fit", *ORIGINAL, "--trainer.max_epochs", "2")
+    assert all(path.read_bytes() == content for path, content in before.items())
+    assert len(table("tb_logs/crater/version_0")) == 1 and len(table("tb_logs/crater/version_1")) == 2
+    run("fit", *ORIGINAL, "--trainer.max_epochs", "3", "--ckpt_path", "last")
+    assert len(table("tb_logs/crater/version_1")) == 3
+    words = run("test", *CRATER, "--ckpt_path", "checkpoints/crater/version_0/epoch000.ckpt")
+    assert Path("tb_logs/crater/version_0/test/metrics.json").is_file()
+    assert "net 'deep' is ignored: the checkpoint was trained with 'original'" in words
+    run("validate", *ORIGINAL)
+    assert not Path("tb_logs/crater/version_2").exists()
+
+
+def test_two_processes(crater_root):
+    """One run folder, every test sample once, and the same checkpoints on both ranks (Lightning would hang else)."""
+    ddp = ["--config", str(CONFIGS / "hardware/ddp.yaml"), "--trainer.devices", "2", "--trainer.accelerator", "cpu"]
+    for command in ("fit", "test"):
+        words = [sys.executable, "-m", "lit_hep", command, *CRATER, *ddp]
+        words += [*SHORT, *EASY, "--data.init_args.batch_size", "7"] if command == "fit" else []
+        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=250)
+        assert done.returncode == 0, done.stderr[-3000:]
+    assert [path.name for path in Path("tb_logs/crater").iterdir()] == ["version_0"]
+    rows = table("tb_logs/crater/version_0")
+    assert len(rows) == 6 and float(rows[2]["pseudo_label_added"]) > 0
+    scores = np.load("tb_logs/crater/version_0/test/predictions.npz")
+    assert len(set(scores["id"])) == len(scores["id"]) == 18
+
+
+def test_network_is_used_from_python(crater_root):
+    main(["fit", *ORIGINAL, "--trainer.max_epochs", "1"])
+    path = "checkpoints/crater/version_0/best.ckpt"
+    task = CraterSemiSup.load_from_checkpoint(path).eval()
+    image = torch.from_numpy(np.load(crater_root / "Xtest1.npy")).reshape(-1, 1, 48, 48)
+    probability = task(image).sigmoid()
+    main(["predict", *ORIGINAL, "--ckpt_path", path])
+    saved = np.load("tb_logs/crater/version_0/predict/predictions.npz")["probability"]
+    assert probability.detach().numpy() == pytest.approx(saved, abs=1e-6)
+
+    started = ["--model.init_args.weights", path, "--model.init_args.optimizer.init_args.lr", "0"]
+    main(["fit", *ORIGINAL, *started, "--trainer.max_epochs", "1", "--trainer.callbacks.initial_learning_rate", "0"])
+    again = checkpoint("checkpoints/crater/version_1/last.ckpt")["state_dict"]
+    assert all(torch.equal(value, task.state_dict()[name]) for name, value in again.items() if name.startswith("net."))
+
+
+def test_rounds_soft_labels_and_continuing(crater_root):
+    main(
+        ["fit", *ORIGINAL, *EASY, "--trainer.max_epochs", "6", "--trainer.callbacks.rounds", "2"]
+        + ["--trainer.callbacks.initial_epochs", "2", "--trainer.callbacks.final_epochs", "2"]
+        + ["--trainer.callbacks.soft", "true", "--trainer.callbacks.fresh", "false"]
+        + ["--trainer.callbacks.weight", "0.5"]
+    )
+    assert [float(row["stage"]) for row in table("tb_logs/crater/version_0")] == [0, 0, 1, 1, 2, 2]
+    folder = Path("checkpoints/crater/version_0")
+    assert all((folder / f"{name}.ckpt").is_file() for name in ("initial", "round1", "final"))
+    state = checkpoint(folder / "last.ckpt")["CraterDataModule"]
+    assert state["pseudo_weight"] == 0.5 and len(state["pseudo_index"])
+    assert not set(state["pseudo_label"].tolist()) <= {0.0, 1.0}
+    assert state["pseudo_index"].min() >= 90, "labelled images come first and never join"
+
+
+@pytest.mark.parametrize("words", [[], ["--index", "0", "100"]])
+def test_show(crater_root, words):
+    main(["show", *CRATER, "--output", "some.png", *words])
+    assert Path("some.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_simulate(tmp_path, capsys):
+    main(["simulate", "crater", "--root", str(tmp_path / "set"), "--size", "20", "--seed", "4"])
+    assert np.load(tmp_path / "set" / "Xtrain1.npy").shape == (20, 2304)
+    with pytest.raises(SystemExit):
+        main(["simulate", "crater", "--root", str(tmp_path / "set"), "--size", "20"])
+    assert "not empty" in capsys.readouterr().err
