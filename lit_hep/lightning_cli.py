@@ -12,8 +12,8 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from lit_hep.base.datamodule import BaseDataModule
 from lit_hep.base.task import BaseTask
-from lit_hep.errors import CheckpointError, ConfigError, OutputError
-from lit_hep.parser import Parser
+from lit_hep.errors import CheckpointError, ConfigError, OutputError, UserError
+from lit_hep.parser import Parser, shorten
 from lit_hep.training.run import RunLogger, find_checkpoint, read_checkpoint
 
 DESCRIPTION = "Detector images: train, judge and apply networks. See also: python -m lit_hep simulate --help"
@@ -41,10 +41,17 @@ class SaveConfig(SaveConfigCallback):
 class ShowingTrainer(Trainer):
     """Lightning's Trainer, which can also show samples."""
 
-    def show(self, datamodule: BaseDataModule, index: list[int] | None = None, output: Path = Path("show.png")) -> None:
+    def show(
+        self,
+        model: BaseTask,
+        datamodule: BaseDataModule,
+        index: list[int] | None = None,
+        output: Path = Path("show.png"),
+    ) -> None:
         """Draw samples of the data.
 
         Args:
+            model: Not used.
             datamodule: Where they are.
             index: Numbers of the samples; none takes 32 at random.
             output: Picture to write.
@@ -76,7 +83,14 @@ class LitHepCLI(LightningCLI):
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
         """Lightning's commands and ``show``."""
-        return {**LightningCLI.subcommands(), "show": {"model", "datamodule"}}
+        return {**LightningCLI.subcommands(), "show": {"model", "datamodule", "index"}}
+
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        if subcommand == "show":  # jsonargparse would want a list in brackets
+            parser.add_argument("--index", type=int, nargs="+", help="Numbers of the samples; none takes 32 at random.")
+            self._subcommand_method_arguments[subcommand].append("index")
+        return parser
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse, and turn ``--ckpt_path best|last|FILE`` into a file and the run it belongs to."""
@@ -84,20 +98,35 @@ class LitHepCLI(LightningCLI):
         command = self.config.subcommand
         config = self.config[command]
         self._asked = flatten(config.model)
-        logger = config.trainer.logger
-        if command == "show" or (command == "fit" and not config.ckpt_path) or not logger:
+        self._trained: dict[str, Any] = {}
+        if command == "show" or (command == "fit" and not config.ckpt_path):
             return
-        run = logger.init_args
-        path, version = find_checkpoint(config.ckpt_path or "best", run.checkpoint_dir, run.name)
+        run: Any = getattr(config.trainer.logger, "init_args", {})
+        known = "checkpoint_dir" in run
+        if not known and config.ckpt_path in (None, "best", "last"):
+            raise ConfigError(f"--ckpt_path {config.ckpt_path or 'best'}: only RunLogger knows the runs; give a file")
+        place = (run.checkpoint_dir, run.name) if known else ("", "")
+        path, version = find_checkpoint(config.ckpt_path or "best", *place)
         checkpoint = read_checkpoint(path)
         trained = checkpoint.get("hyper_parameters", {}).get("_class_path", "")
         if trained.rpartition(".")[2] != config.model.class_path.rpartition(".")[2]:
             raise CheckpointError(
                 f"{path}: is of {trained or 'no task of lit_hep'}, the config wants {config.model.class_path}"
             )
-        config.ckpt_path, run.version = str(path), version
-        if command == "fit":
-            run.purge_step = checkpoint["global_step"]
+        config.ckpt_path, self._trained = str(path), checkpoint["state_dict"]
+        if command == "fit" and not {"epoch", "global_step", "loops", "optimizer_states"} <= checkpoint.keys():
+            raise CheckpointError(
+                f"{path}: holds weights only, from which no run can be resumed; take last.ckpt, or start a new run "
+                "from them with --model.init_args.weights"
+            )
+        most = config.trainer.max_epochs
+        if command == "fit" and most not in (None, -1) and checkpoint["epoch"] >= most:
+            raise ConfigError(
+                f"--trainer.max_epochs {most}: {path} is of epoch {checkpoint['epoch']} already; set more"
+            )
+        if known:
+            run.version = version
+            run.purge_step = checkpoint["global_step"] if command == "fit" else None
 
     def before_instantiate_classes(self) -> None:
         """Say which hyperparameters a checkpoint has overruled."""
@@ -105,6 +134,34 @@ class LitHepCLI(LightningCLI):
         for name, value in model.items():
             if name in self._asked and self._asked[name] != value and name != "class_path":
                 rank_zero_warn(f"{name} {self._asked[name]!r} is ignored: the checkpoint was trained with {value!r}")
+
+    def instantiate_classes(self) -> None:
+        """Build trainer, task and data; their own words are passed on without those that jsonargparse wraps them in."""
+        try:
+            super().instantiate_classes()
+        except ValueError as error:
+            cause = error.__cause__ or error
+            if isinstance(cause, UserError | MisconfigurationException):
+                raise cause from None
+            if isinstance(cause, TypeError) and self._trained:
+                path = self.config[self.subcommand].ckpt_path
+                raise CheckpointError(f"{path}: was trained with other options than there are now ({cause})") from error
+            if isinstance(cause, ValueError):
+                raise ConfigError(shorten(str(cause))) from error
+            raise
+
+    def after_instantiate_classes(self) -> None:
+        """Refuse a checkpoint that would not fit the network, before anything is started."""
+        shapes, trained = (
+            {name: getattr(value, "shape", None) for name, value in state.items()}
+            for state in (self.model.state_dict(), self._trained)
+        )
+        if trained and shapes != trained:
+            path = self.config[self.subcommand].ckpt_path
+            raise CheckpointError(
+                f"{path}: holds another network than {type(self.model).__name__} builds from its options"
+            )
+        self._trained = {}
 
     def after_fit(self) -> None:
         """Say where the results are and what to type next."""

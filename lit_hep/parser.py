@@ -13,7 +13,7 @@ import lit_hep
 
 _NOISE = re.compile(r"Does not validate|Subtypes:|Errors:|Given value|Expected a <class 'NoneType'>|Expected a path|$")
 _WORDS = {
-    r"Parser key \"([^\"]+)\":": r"\1:",
+    r"Parser key \"([^\"]+)\"( element \d+)?:": r"\1\2:",
     r"Problem with given class_path '([^']+)':": r"\1:",
     r"Expected an? <class '([^']+)'>": r"expected \1",
     r"Expected an? typing\.Literal\[([^\]]+)\]": r"expected one of \1",
@@ -35,6 +35,13 @@ class Parser(ArgumentParser):
         hints = "; ".join(dict.fromkeys(parser._hints(message)))
         sys.stderr.write(f"error: {shorten(message)}" + (f" ({hints})" if hints else "") + "\n")
         raise SystemExit(2)
+
+    def parse_path(self, cfg_path: Any, *args: Any, **kwargs: Any) -> Any:
+        """Read a config, which must be text."""
+        try:
+            return super().parse_path(cfg_path, *args, **kwargs)
+        except UnicodeDecodeError as error:
+            self.error(f"{cfg_path}: is not a text file; give the path of a .yaml file", error)
 
     def _hints(self, message: str) -> Iterator[str]:
         """What would have been right."""
@@ -66,4 +73,5 @@ def shorten(message: str) -> str:
     text = " ".join(line for line in lines if not _NOISE.match(line))
     for pattern, words in _WORDS.items():
         text = re.sub(pattern, words, text)
-    return text
+    given = re.search(r"Given value: (?!\w*\()(.+)", message)  # jsonargparse's own objects tell nothing
+    return f"{text}. Got value: {given[1]}" if given and "Got value" not in text else text

@@ -17,11 +17,9 @@ from lit_hep.tasks.crater import CraterSemiSup
 
 SHORT = ["--trainer.max_epochs=6", "--trainer.callbacks.initial_epochs=3", "--trainer.callbacks.final_epochs=3"]
 EASY = [f"--trainer.callbacks.{option}" for option in ("below=0.5", "above=0.5", "keep_balance=false")]  # all are sure
-BINARY_KEYS = set(
-    "auroc accuracy precision recall f1_macro average_precision threshold background_rejection_at_50 "
-    "background_rejection_at_90 tp fp tn fn n auroc_low auroc_high f1_macro_low f1_macro_high".split()
-)
-FIGURES = set("roc precision_recall confusion_matrix score_distributions calibration learning_curves mistakes".split())
+BINARY_KEYS = """auroc accuracy precision recall f1_macro average_precision threshold background_rejection_at_50
+background_rejection_at_90 tp fp tn fn n auroc_low auroc_high f1_macro_low f1_macro_high"""
+FIGURES = "roc precision_recall confusion_matrix score_distributions calibration learning_curves mistakes"
 NETS = {"deep": CRATER, "original": ORIGINAL, "gpu layer": [*CRATER, "--config", str(CONFIGS / "hardware/gpu.yaml")]}
 HERE = ["--trainer.accelerator", "cpu", "--trainer.precision", "32-true"]
 
@@ -51,8 +49,8 @@ def test_shipped_config_from_fit_to_prediction(net, crater_root, caplog):
 
     main(["test", *config, *HERE, "--ckpt_path", "best"])
     metrics = json.loads((run / "test/metrics.json").read_text())
-    assert set(metrics) == BINARY_KEYS
-    assert {path.stem for path in (run / "test/figures").glob("*.png")} == FIGURES
+    assert set(metrics) == set(BINARY_KEYS.split())
+    assert {path.stem for path in (run / "test/figures").glob("*.png")} == set(FIGURES.split())
     scores = np.load(run / "test/predictions.npz")
     assert set(scores) == {"id", "probability", "prediction", "label"}
     assert (scores["label"] == np.load(crater_root / "Ytrain1.npy")[scores["id"]]).all()
@@ -81,16 +79,12 @@ def checkpoint(path):
 def same(one, two):
     """Whether two nested states are equal to the last bit."""
     if isinstance(one, torch.Tensor):
-        return (
-            torch.equal(one, two)
-            or (one.isnan() == two.isnan()).all()
-            and torch.equal(one.nan_to_num(), two.nan_to_num())
-        )
+        return torch.equal(one.isnan(), two.isnan()) and torch.equal(one.nan_to_num(), two.nan_to_num())
     if isinstance(one, dict):
         return one.keys() == two.keys() and all(same(one[key], two[key]) for key in one)
     if isinstance(one, list | tuple):
         return len(one) == len(two) and all(map(same, one, two))
-    return one == two or one != one and two != two
+    return one == two or (one != one and two != two)  # NaN is the same as NaN
 
 
 @pytest.fixture(scope="module", params=["deep", "original"])
@@ -118,7 +112,8 @@ def test_resumed_run_equals_the_uninterrupted_one_to_the_last_bit(uninterrupted,
         one, two = (checkpoint(root / folder / name) for root in (whole, tmp_path))
         for part in ("state_dict", "optimizer_states", "lr_schedulers", "callbacks", "CraterDataModule", "epoch"):
             assert same(one.get(part), two.get(part)), (name, part)
-    assert table(whole / "tb_logs/crater/version_0") == table(tmp_path / "tb_logs/crater/version_0")
+    for one, two in zip(*(table(root / "tb_logs/crater/version_0") for root in (whole, tmp_path)), strict=True):
+        assert {name for name in one if one[name] != two[name]} == set()
 
 
 def test_last_and_best_are_found_in_a_new_process_and_old_runs_are_left_alone(crater_root):
@@ -173,12 +168,9 @@ def test_network_is_used_from_python(crater_root):
 
 
 def test_rounds_soft_labels_and_continuing(crater_root):
-    main(
-        ["fit", *ORIGINAL, *EASY, "--trainer.max_epochs", "6", "--trainer.callbacks.rounds", "2"]
-        + ["--trainer.callbacks.initial_epochs", "2", "--trainer.callbacks.final_epochs", "2"]
-        + ["--trainer.callbacks.soft", "true", "--trainer.callbacks.fresh", "false"]
-        + ["--trainer.callbacks.weight", "0.5"]
-    )
+    options = ["rounds=2", "initial_epochs=2", "final_epochs=2", "soft=true", "fresh=false", "weight=0.5"]
+    options = [f"--trainer.callbacks.{option}" for option in options]
+    main(["fit", *ORIGINAL, *EASY, *options, "--trainer.max_epochs", "6"])
     assert [float(row["stage"]) for row in table("tb_logs/crater/version_0")] == [0, 0, 1, 1, 2, 2]
     folder = Path("checkpoints/crater/version_0")
     assert all((folder / f"{name}.ckpt").is_file() for name in ("initial", "round1", "final"))

@@ -66,6 +66,15 @@ class ClassificationTask(BaseTask):
         if threshold is not None:
             self.threshold.fill_(threshold)
 
+    def choose_threshold(self, scores: Scores) -> None:
+        """Unless it is fixed, take the decision threshold of best macro F1.
+
+        Of all thresholds within one standard error of the best it is the one nearest to .5: the best of a small
+        validation set is mostly noise.
+        """
+        if self.num_classes == 2 and self._fixed_threshold is None:
+            self.threshold.fill_(best_threshold(scores.probability, scores.label, tolerance=1.0))
+
     def forward(self, image: Tensor) -> Tensor:
         """Image (B, C, H, W) to logits, (B,) for two classes or (B, num_classes)."""
         logits: Tensor = self.net(image)
@@ -140,9 +149,7 @@ class ClassificationTask(BaseTask):
     def on_validation_epoch_end(self) -> None:
         """Choose the threshold and log ``val_loss`` and the metrics of `evaluation`."""
         index, label, logits = self._gather()
-        if self.num_classes == 2 and self._fixed_threshold is None:
-            probability = self.probabilities(logits).cpu().numpy()
-            self.threshold.fill_(best_threshold(probability, label.cpu().numpy()))
+        self.choose_threshold(self._scores(index, label, logits))
         self._validated = self._scores(index, label, logits)
         metrics = {"loss": float(self.losses(logits, label).mean())} | self._validated.metrics()
         self.log_dict({f"val_{name}": metrics[name] for name in metrics if name not in _COUNTS}, sync_dist=True)

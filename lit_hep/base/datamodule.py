@@ -67,6 +67,8 @@ class BaseDataModule(LightningDataModule, ABC):
         super().__init__()
         if batch_size < 1 or (eval_batch_size is not None and eval_batch_size < 1):
             raise ConfigError(f"batch_size {batch_size}, eval_batch_size {eval_batch_size}: must be 1 or more")
+        if num_workers < 0:
+            raise ConfigError(f"num_workers {num_workers}: must be 0 or more")
         self.save_hyperparameters()
         self.hparams["root"] = str(root)  # a checkpoint holds plain values only
         self.root = Path(root)
@@ -93,7 +95,7 @@ class BaseDataModule(LightningDataModule, ABC):
             output: PNG, PDF or SVG file.
 
         Raises:
-            ConfigError: There is no such sample.
+            ConfigError: There is no such sample, or no such kind of picture.
         """
         self.prepare_data()
         self.setup("show")
@@ -102,7 +104,10 @@ class BaseDataModule(LightningDataModule, ABC):
         if len(chosen) == 0 or chosen.min() < 0 or chosen.max() >= count:
             raise ConfigError(f"index {chosen.tolist()}: the samples are numbered 0..{count - 1}")
         with replacing(output) as part:
-            self.figure(chosen.tolist()).savefig(part, format=output.suffix.lstrip(".") or "png")
+            try:
+                self.figure(chosen.tolist()).savefig(part, format=output.suffix.lstrip(".") or "png")
+            except ValueError as error:
+                raise ConfigError(f"{output}: {error}") from error
 
     @abstractmethod
     def __len__(self) -> int:
@@ -125,6 +130,7 @@ class BaseDataModule(LightningDataModule, ABC):
 
         Raises:
             DataError: Files are missing.
+            ConfigError: The simulator refuses its options.
         """
         if not self.missing():
             return
@@ -136,6 +142,8 @@ class BaseDataModule(LightningDataModule, ABC):
             except DataError:  # another process was faster
                 if self.missing():
                     raise
+            except ValueError as error:
+                raise ConfigError(f"simulation_size {size}, simulation_seed {seed}: {error}") from error
             return
         raise DataError(
             f"{self.root}: {', '.join(self.missing())} not found; give the folder that holds the files with "
@@ -149,7 +157,7 @@ class BaseDataModule(LightningDataModule, ABC):
             folder = self.root
             if not os.access(folder, os.W_OK) and self.trainer:
                 folder = Path(self.trainer.log_dir or ".")
-            self.splits = saved_splits(folder / "splits.json", self.labels(), self.rule)
+            self.splits = saved_splits(folder / "splits.json", self.labels(), self.rule, self.root)
 
     @abstractmethod
     def labels(self) -> NDArray[np.int64]:

@@ -12,8 +12,8 @@ from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from lit_hep.data.seeds import run_seed, seed_all
-from lit_hep.errors import CheckpointError
-from lit_hep.training.run import read_checkpoint
+from lit_hep.errors import CheckpointError, ConfigError
+from lit_hep.training.run import RunLogger, read_checkpoint
 
 
 class BaseTask(LightningModule):
@@ -82,7 +82,10 @@ class BaseTask(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Optimizer and scheduler of the configuration."""
-        optimizer = self.optimizer(self.parameters())
+        try:
+            optimizer = self.optimizer(self.parameters())
+        except ValueError as error:
+            raise ConfigError(f"optimizer: {error}") from error
         if self.learning_rate is not None:
             for group in optimizer.param_groups:
                 group["lr"] = self.learning_rate
@@ -93,6 +96,11 @@ class BaseTask(LightningModule):
             # Lightning steps a plateau after the checkpoint is written; see on_train_epoch_end
             scheduler |= {"monitor": self.monitor, "interval": "epoch", "frequency": sys.maxsize}
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
+
+    def on_train_start(self) -> None:
+        """Open the run's table of metrics."""
+        if isinstance(self.logger, RunLogger):
+            self.logger.open_table(self.current_epoch)
 
     def on_train_epoch_start(self) -> None:
         """Make all random draws of the epoch a function of (seed, epoch, rank), so that resuming is exact."""

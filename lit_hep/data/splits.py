@@ -49,12 +49,13 @@ def digest(labels: NDArray[Any]) -> str:
     return hashlib.sha256(np.ascontiguousarray(labels, dtype=np.int64).tobytes()).hexdigest()[:16]
 
 
-def make_splits(labels: NDArray[Any], rule: SplitRule) -> Splits:
+def make_splits(labels: NDArray[Any], rule: SplitRule, source: Path | str = "data") -> Splits:
     """Divide samples at random, each class in the same shares.
 
     Args:
         labels: Class numbers (N,).
         rule: Shares and seed.
+        source: Where the labels are from, for messages.
 
     Returns:
         The three parts, each sorted.
@@ -64,7 +65,9 @@ def make_splits(labels: NDArray[Any], rule: SplitRule) -> Splits:
     """
     counts = np.bincount(labels)
     if np.count_nonzero(counts) < 2:
-        raise DataError(f"all {len(labels)} labels are of one class; nothing can be learnt: check the label file")
+        raise DataError(
+            f"{source}: all {len(labels)} labels are of one class, nothing can be learnt; check the label file"
+        )
     rng = np.random.default_rng(rule.seed)
     parts: dict[str, list[NDArray[np.int64]]] = {"train": [], "val": [], "test": []}
     for label in np.flatnonzero(counts):
@@ -73,20 +76,21 @@ def make_splits(labels: NDArray[Any], rule: SplitRule) -> Splits:
         for name, part in zip(("test", "val", "train"), np.split(order, cuts), strict=True):
             if not len(part) and not (name == "test" and rule.test_fraction == 0):
                 raise DataError(
-                    f"class {label} has only {len(order)} samples: too few for a share in train, validation and test; "
-                    "add samples or change val_fraction and test_fraction"
+                    f"{source}: class {label} has only {len(order)} samples: too few for a share in train, validation "
+                    "and test; add samples or change val_fraction and test_fraction"
                 )
             parts[name].append(part)
     return Splits(**{name: np.sort(np.concatenate(part)) for name, part in parts.items()}, digest=digest(labels))
 
 
-def saved_splits(path: Path, labels: NDArray[Any], rule: SplitRule) -> Splits:
+def saved_splits(path: Path, labels: NDArray[Any], rule: SplitRule, source: Path | str = "data") -> Splits:
     """Read the split that `rule` made of these samples earlier, or make it and add it to the file.
 
     Args:
         path: ``splits.json``; a list of splits, one for each rule and data set that was ever asked for.
         labels: Class numbers (N,).
         rule: Shares and seed.
+        source: Where the labels are from, for messages.
 
     Returns:
         The split.
@@ -99,12 +103,16 @@ def saved_splits(path: Path, labels: NDArray[Any], rule: SplitRule) -> Splits:
     wanted = {**asdict(rule), "digest": digest(labels)}
     for entry in entries:
         if wanted.items() <= entry.items():
-            parts = {name: np.array(entry.get(name), dtype=np.int64) for name in ("train", "val", "test")}
-            together = np.concatenate(list(parts.values()))
-            if len(np.unique(together)) != len(together) or together.min() < 0 or together.max() >= len(labels):
+            parts: dict[str, Any] = {name: entry.get(name) for name in ("train", "val", "test")}
+            if not all(isinstance(part, list) for part in parts.values()) or not (parts["train"] and parts["val"]):
+                raise DataError(f"{path}: a part is missing or empty; mend or delete the file")
+            together = [row for part in parts.values() for row in part]
+            exist = all(type(row) is int and 0 <= row < len(labels) for row in together)
+            if not exist or len(set(together)) < len(together):
                 raise DataError(f"{path}: parts overlap or name samples that do not exist; mend or delete the file")
-            return Splits(**parts, digest=wanted["digest"])
-    splits = make_splits(labels, rule)
+            rows = {name: np.array(part, dtype=np.int64) for name, part in parts.items()}
+            return Splits(**rows, digest=wanted["digest"])
+    splits = make_splits(labels, rule, source)
     entry = {**wanted, **{name: getattr(splits, name).tolist() for name in ("train", "val", "test")}}
     with replacing(path) as part:
         part.write_text(json.dumps([*entries, entry]))

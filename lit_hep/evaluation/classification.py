@@ -44,7 +44,7 @@ def background_efficiency(probability: Array, label: Array, signal_efficiency: f
     return float(background[np.searchsorted(signal, signal_efficiency)])
 
 
-def best_threshold(probability: Array, label: Array) -> float:
+def best_threshold(probability: Array, label: Array, tolerance: float = 0.0) -> float:
     """Threshold with the highest macro F1; an event is positive at or above it.
 
     Candidates are the middles between neighbouring scores, 0 and 1 being the outer neighbours. Of equally
@@ -53,6 +53,7 @@ def best_threshold(probability: Array, label: Array) -> float:
     Args:
         probability: (N,) of class 1.
         label: (N,) 0 or 1.
+        tolerance: what counts as equally good, in standard errors sqrt(F1 (1 - F1) / N) of the highest F1.
 
     Returns:
         The threshold; 0.5 if a class is absent.
@@ -68,7 +69,9 @@ def best_threshold(probability: Array, label: Array) -> float:
     fn, tn = (np.searchsorted(np.sort(probability[kind]), threshold) for kind in (signal, ~signal))
     tp, fp = signal.sum() - fn, (~signal).sum() - tn
     f1 = _scores(np.stack([tn, fp, fn, tp], axis=-1).reshape(-1, 2, 2))["f1_macro"]
-    best = threshold[f1 > f1.max() - 1e-12]  # equal fractions may differ in their last bit
+    highest = f1.max()
+    error = np.sqrt(max(highest * (1 - highest), 0) / len(label))
+    best = threshold[f1 > highest - tolerance * error - 1e-12]  # equal fractions may differ in their last bit
     return float(best[np.abs(best - 0.5).argmin()])
 
 

@@ -40,7 +40,7 @@ class RunLogger(TensorBoardLogger):
     ) -> None:
         super().__init__(save_dir, name=name, version=version, default_hp_metric=False, purge_step=purge_step)
         self._checkpoint_dir = checkpoint_dir
-        self._rows: dict[int, dict[str, float]] = {}
+        self._rows: dict[int, dict[str, float]] | None = None
         self._changed = False
 
     @property
@@ -78,15 +78,17 @@ class RunLogger(TensorBoardLogger):
         return Path(self.log_dir, "metrics.csv")
 
     @rank_zero_only
+    def open_table(self, epoch: int) -> None:
+        """Start the table at an epoch: a resumed run replaces what was logged after its checkpoint."""
+        self._rows = {row: values for row, values in read_table(self._table).items() if row < epoch}
+
+    @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Log numbers to TensorBoard and, if they belong to an epoch, to the table."""
+        """Log numbers to TensorBoard and, if they belong to an epoch of training, to the table."""
         super().log_metrics(metrics, step)
         epoch = metrics.get("epoch")
-        if epoch is None:
+        if epoch is None or self._rows is None:
             return
-        if not self._rows:
-            # a resumed run replaces what was logged after its checkpoint
-            self._rows = {row: values for row, values in read_table(self._table).items() if row < epoch}
         row = self._rows.setdefault(int(epoch), {})
         row |= {name: float(value) for name, value in metrics.items() if name != "epoch"}
         if step is not None:
@@ -97,12 +99,13 @@ class RunLogger(TensorBoardLogger):
     def save(self) -> None:
         """Write what is new."""
         super().save()
-        if self._changed:
+        if self._changed and self._rows is not None:
             names = dict.fromkeys(name for row in self._rows.values() for name in row)
             with replacing(self._table) as part, part.open("w", newline="") as file:
                 writer = csv.DictWriter(file, ["epoch", *names])
                 writer.writeheader()
-                writer.writerows({"epoch": epoch, **row} for epoch, row in sorted(self._rows.items()))
+                for epoch, row in sorted(self._rows.items()):
+                    writer.writerow({"epoch": epoch} | {name: f"{value:.9g}" for name, value in row.items()})
             self._changed = False
 
     @rank_zero_only

@@ -85,13 +85,20 @@ class CraterDataModule(BaseDataModule):
         """Class (N,) of every sample, -1 where it is not known."""
         self.image = torch.from_numpy(np.concatenate([labelled, unlabelled]))[:, None]
 
+    def setup(self, stage: str) -> None:
+        """Read the images to predict on too, when that is what will be done."""
+        super().setup(stage)
+        if stage == "predict":
+            self._predict_ids, self._unknown = self._read_unknown()
+
     def __len__(self) -> int:
         return len(self.image)
 
     @property
     def image_size(self) -> tuple[int, int]:
-        """Height and width in pixels."""
-        return self.image.shape[2], self.image.shape[3]
+        """Height and width, in pixels, of what the network will see."""
+        image = self._unknown if self.trainer and self.trainer.predicting else self.image
+        return image.shape[2], image.shape[3]
 
     def labels(self) -> NDArray[np.int64]:
         """Class (N,) of the labelled images."""
@@ -178,8 +185,8 @@ class CraterDataModule(BaseDataModule):
 
     def predict_dataloader(self) -> DataLoader[Any]:
         """Images of ``predict_root``, else ``Xtest1.npy``: ``image`` and ``index`` only."""
-        self._predict_ids, image = self._read_unknown()
-        return self.loader({"image": image, "index": torch.arange(len(image))}, torch.arange(len(image)))
+        index = torch.arange(len(self._unknown))
+        return self.loader({"image": self._unknown, "index": index}, index)
 
     def _read_unknown(self) -> tuple[NDArray[Any], Tensor]:
         folder = Path(self.hparams["predict_root"] or self.root)

@@ -68,6 +68,11 @@ class PseudoLabel(EarlyStop):
         min_delta: float = 0.0,
     ) -> None:
         super().__init__(patience, min_delta)
+        if rounds < 0:
+            raise ConfigError(f"rounds {rounds}: must be 0 or more")
+        for name, value in {"initial_threshold": initial_threshold, "final_threshold": final_threshold}.items():
+            if value is not None and not 0 < value < 1:
+                raise ConfigError(f"{name} {value}: must lie between 0 and 1")
         if below is not None and above is not None and below > above:
             raise ConfigError(f"below {below} and above {above}: an image would get both labels")
         if rounds and below is None and above is None:
@@ -128,7 +133,7 @@ class PseudoLabel(EarlyStop):
         """Keep the stage's best network; at its end label the unlabelled images, or end the run."""
         asked_to_stop = trainer.should_stop
         super().on_train_epoch_end(trainer, pl_module)
-        pl_module.log("stage", float(self.stage))
+        pl_module.log("stage", float(self.stage), sync_dist=True)
         if self.stopping_reason == EarlyStoppingReason.NON_FINITE_METRIC:
             return
         self._epoch += 1
@@ -151,6 +156,7 @@ class PseudoLabel(EarlyStop):
         """Save the stage's best network and, if wanted, let it label; the network in training is left as it is."""
         current = {name: value.detach().clone() for name, value in module.state_dict().items()}
         module.load_state_dict(self._best)
+        module.choose_threshold(module.score(module.data.val_dataloader()))
         if isinstance(trainer.logger, RunLogger):
             last = "final" if self.stage == self.rounds else f"round{self.stage}"
             name = last if self.stage else "initial"
@@ -180,7 +186,7 @@ class PseudoLabel(EarlyStop):
         known = data.truth[index] >= 0
         if known.any():
             numbers["purity"] = float((label == data.truth[index])[known].mean())
-        module.log_dict({f"pseudo_label_{name}": value for name, value in numbers.items()})
+        module.log_dict({f"pseudo_label_{name}": value for name, value in numbers.items()}, sync_dist=True)
         rank_zero_info(
             f"stage {self.stage} has ended; pseudo-labelled {len(index)} of {len(scores.index)} unlabelled images: "
             + ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in numbers.items())
