@@ -42,7 +42,7 @@ def test_pseudo_labels_join_training_only(data):
     unlabelled = data.unlabelled()
     before = {name: indices(getattr(data, f"{name}_dataloader")()) for name in ("train", "val", "test")}
     parts = [*before.values(), indices(data.unlabelled_dataloader())]
-    assert sorted(sum(parts, [])) == list(range(len(data)))  # disjoint, and nothing is lost
+    assert sorted(row for part in parts for row in part) == list(range(len(data)))  # disjoint, and nothing is lost
     data.set_pseudo_labels(unlabelled[:3], np.array([0, 1, 0.7], np.float32), 0.5)
     assert sorted(indices(data.train_dataloader())) == sorted([*before["train"], *unlabelled[:3]])
     assert indices(data.val_dataloader()) == before["val"] and indices(data.test_dataloader()) == before["test"]

@@ -20,6 +20,11 @@ class _RunCheckpoint(ModelCheckpoint):
             self.dirpath = trainer.strategy.broadcast(str(trainer.logger.checkpoint_folder))
         super().setup(trainer, pl_module, stage)
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over all of the state: Lightning leaves the latest score behind."""
+        super().load_state_dict(state_dict)
+        self.current_score = state_dict["current_score"]
+
 
 class BestCheckpoint(_RunCheckpoint):
     """``best.ckpt``: the epoch with the best monitored value. To be listed before `EpochCheckpoint`."""

@@ -176,8 +176,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint without unpickling anything but tensors and plain values.
 
     Raises:
-        CheckpointError: The file is truncated, not a checkpoint, or holds other objects.
+        CheckpointError: The file is absent, truncated, not a checkpoint, or holds other objects.
     """
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such checkpoint")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises a dozen kinds on damaged files
