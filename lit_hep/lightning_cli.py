@@ -14,7 +14,7 @@ from lit_hep.base.datamodule import BaseDataModule
 from lit_hep.base.task import BaseTask
 from lit_hep.errors import CheckpointError, ConfigError, OutputError, UserError
 from lit_hep.parser import Parser, shorten
-from lit_hep.training.run import RunLogger, find_checkpoint, read_checkpoint
+from lit_hep.training.run import RunLogger, check_resumable, find_checkpoint, read_checkpoint
 
 DESCRIPTION = "Detector images: train, judge and apply networks. See also: python -m lit_hep simulate --help"
 
@@ -110,20 +110,11 @@ class LitHepCLI(LightningCLI):
         checkpoint = read_checkpoint(path)
         trained = checkpoint.get("hyper_parameters", {}).get("_class_path", "")
         if trained.rpartition(".")[2] != config.model.class_path.rpartition(".")[2]:
-            raise CheckpointError(
-                f"{path}: is of {trained or 'no task of lit_hep'}, the config wants {config.model.class_path}"
-            )
+            wanted = config.model.class_path
+            raise CheckpointError(f"{path}: is of {trained or 'no task of lit_hep'}, the config wants {wanted}")
+        if command == "fit":
+            check_resumable(path, checkpoint, config.trainer.max_epochs)
         config.ckpt_path, self._trained = str(path), checkpoint["state_dict"]
-        if command == "fit" and not {"epoch", "global_step", "loops", "optimizer_states"} <= checkpoint.keys():
-            raise CheckpointError(
-                f"{path}: holds weights only, from which no run can be resumed; take last.ckpt, or start a new run "
-                "from them with --model.init_args.weights"
-            )
-        most = config.trainer.max_epochs
-        if command == "fit" and most not in (None, -1) and checkpoint["epoch"] >= most:
-            raise ConfigError(
-                f"--trainer.max_epochs {most}: {path} is of epoch {checkpoint['epoch']} already; set more"
-            )
         if known:
             run.version = version
             run.purge_step = checkpoint["global_step"] if command == "fit" else None

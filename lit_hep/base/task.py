@@ -1,7 +1,6 @@
 """The frame of every task."""
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,8 +11,8 @@ from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from lit_hep.data.seeds import run_seed, seed_all
-from lit_hep.errors import CheckpointError, ConfigError
-from lit_hep.training.run import RunLogger, read_checkpoint
+from lit_hep.errors import ConfigError
+from lit_hep.training.run import RunLogger, load_network
 
 
 class BaseTask(LightningModule):
@@ -67,14 +66,8 @@ class BaseTask(LightningModule):
 
     def setup(self, stage: str) -> None:
         """Start from other weights if asked to; arrange memory and compile."""
-        weights = self.hparams["weights"]
-        if stage == "fit" and weights and self.trainer.ckpt_path is None:
-            state = read_checkpoint(Path(weights))["state_dict"]
-            net = {name.removeprefix("net."): value for name, value in state.items() if name.startswith("net.")}
-            try:
-                self.net.load_state_dict(net)
-            except RuntimeError as error:
-                raise CheckpointError(f"{weights}: holds another network than {type(self.net).__name__}") from error
+        if stage == "fit" and self.hparams["weights"] and self.trainer.ckpt_path is None:
+            load_network(self.net, Path(self.hparams["weights"]))
         if self.hparams["channels_last"]:
             self.net.to(memory_format=torch.channels_last)
         if self.hparams["compile"]:
@@ -112,11 +105,6 @@ class BaseTask(LightningModule):
             value = self.trainer.callback_metrics.get(self.monitor)
             if isinstance(config.scheduler, ReduceLROnPlateau) and value is not None:
                 config.scheduler.step(value)
-        self.log_dict(dict(self._learning_rates()))
-
-    def _learning_rates(self) -> Iterator[tuple[str, float]]:
         for number, optimizer in enumerate(self.trainer.optimizers):
-            yield (
-                f"lr-{type(optimizer).__name__}" + (f"-{number}" if number else ""),
-                optimizer.param_groups[0]["lr"],
-            )
+            name = f"lr-{type(optimizer).__name__}" + (f"-{number}" if number else "")
+            self.log(name, optimizer.param_groups[0]["lr"], sync_dist=True)

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
-from torch import Tensor
+from torch import Tensor, nn
 
 from lit_hep.data.files import replacing
-from lit_hep.errors import CheckpointError, OutputError
+from lit_hep.errors import CheckpointError, ConfigError, OutputError
 
 
 class RunLogger(TensorBoardLogger):
@@ -187,3 +187,43 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise CheckpointError(f"{path}: holds no network weights; give a checkpoint written by fit")
     return checkpoint
+
+
+def load_network(net: nn.Module, path: Path) -> None:
+    """Give a network the weights of another run's.
+
+    Args:
+        net: To be changed in place.
+        path: Checkpoint of a task with such a network.
+
+    Raises:
+        CheckpointError: The checkpoint is damaged or holds another network.
+    """
+    state = read_checkpoint(path)["state_dict"]
+    try:
+        net.load_state_dict({name[4:]: value for name, value in state.items() if name.startswith("net.")})
+    except RuntimeError as error:
+        raise CheckpointError(f"{path}: holds another network than {type(net).__name__}") from error
+
+
+def check_resumable(path: Path, checkpoint: Mapping[str, Any], max_epochs: int | None) -> None:
+    """Check that a run can go on from a checkpoint.
+
+    Args:
+        path: Of the checkpoint, for messages.
+        checkpoint: Its content.
+        max_epochs: At which the run is to end; None or -1 never.
+
+    Raises:
+        CheckpointError: It holds weights only.
+        ConfigError: It is past that epoch.
+    """
+    if not {"epoch", "global_step", "loops", "optimizer_states"} <= checkpoint.keys():
+        raise CheckpointError(
+            f"{path}: holds weights only, from which no run can be resumed; take last.ckpt, or start a new run "
+            "from them with --model.init_args.weights"
+        )
+    if max_epochs not in (None, -1) and checkpoint["epoch"] >= max_epochs:
+        raise ConfigError(
+            f"--trainer.max_epochs {max_epochs}: {path} is of epoch {checkpoint['epoch']} already; set more"
+        )
