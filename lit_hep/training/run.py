@@ -111,7 +111,8 @@ class RunLogger(TensorBoardLogger):
     @rank_zero_only
     def log_final(self, metrics: Mapping[str, float | Tensor]) -> None:
         """Put the hyperparameters and the run's last numbers on TensorBoard's HParams page."""
-        super().log_hyperparams(self.hparams, {f"final/{name}": float(value) for name, value in metrics.items()})
+        chosen = {name: value for name, value in self.hparams.items() if not name.startswith("_")}
+        super().log_hyperparams(chosen, {f"final/{name}": float(value) for name, value in metrics.items()})
 
 
 def read_table(path: Path) -> dict[int, dict[str, float]]:
