@@ -116,6 +116,7 @@ def test_resumed_run_equals_the_uninterrupted_one_to_the_last_bit(uninterrupted,
         assert {name for name in one if one[name] != two[name]} == set()
 
 
+@pytest.mark.slow
 def test_best_and_last_in_a_new_process_and_old_runs_are_left_alone(crater_root):
     main(["fit", *ORIGINAL, "--trainer.max_epochs", "1"])
     before = {path: path.read_bytes() for path in Path("checkpoints").rglob("*.ckpt")}
@@ -136,6 +137,7 @@ def test_best_and_last_in_a_new_process_and_old_runs_are_left_alone(crater_root)
     assert all(path.read_bytes() == content for path, content in before.items())
 
 
+@pytest.mark.slow
 def test_two_processes(crater_root):
     """One run folder, every test sample once, and the same checkpoints on both ranks (Lightning would hang else)."""
     ddp = ["--config", str(CONFIGS / "hardware/ddp.yaml"), "--trainer.devices", "2", "--trainer.accelerator", "cpu"]

@@ -99,8 +99,11 @@ class ClassificationTask(BaseTask):
         logits = self(batch["image"])
         losses = self.losses(logits, batch["label"])
         with torch.no_grad():
-            right = self.decisions(logits) == batch["label"].round()
-            self._sums += torch.stack([losses.sum(), right.sum(), right.new_full((), len(right), dtype=torch.float)])
+            # at .5: the threshold of the last validation belongs to other weights
+            right = (
+                (logits > 0) == (batch["label"] > 0.5) if self.num_classes == 2 else logits.argmax(1) == batch["label"]
+            )
+            self._sums += torch.stack([losses.sum(), right.sum(), losses.new_tensor(len(right))])
         return (losses * batch["weight"]).mean() if "weight" in batch else losses.mean()
 
     def on_train_epoch_end(self) -> None:
