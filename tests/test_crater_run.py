@@ -72,6 +72,9 @@ def test_shipped_config_from_fit_to_prediction(net, crater_root, caplog):
     assert len(table(run)) == 6, "both stages had ended: nothing is left to do"
 
 
+PLATEAU = ["=torch.optim.lr_scheduler.ReduceLROnPlateau", ".patience=0", ".factor=0.5", ".threshold=0.5"]
+
+
 def checkpoint(path):
     return torch.load(path, weights_only=True)
 
@@ -92,6 +95,8 @@ def uninterrupted(request, tmp_path_factory, crater_files):
     folder = tmp_path_factory.mktemp("uninterrupted")
     options = [*NETS[request.param], *SHORT, *EASY, "--data.init_args.root", str(crater_files)]
     options += ["--trainer.callbacks.patience", "2"]
+    if request.param == "original":
+        options += [f"--model.init_args.scheduler{option}" for option in PLATEAU]
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         main(["fit", *options])
@@ -114,6 +119,8 @@ def test_resumed_run_equals_the_uninterrupted_one_to_the_last_bit(uninterrupted,
             assert same(one.get(part), two.get(part)), (name, part)
     for one, two in zip(*(table(root / "tb_logs/crater/version_0") for root in (whole, tmp_path)), strict=True):
         assert {name for name in one if one[name] != two[name]} == set()
+    rates = [float(row[name]) for row in table(whole / "tb_logs/crater/version_0") for name in row if "lr-" in name]
+    assert rates[2] < rates[0] and rates[3] > rates[2], "the learning rate falls, and the second stage starts afresh"
 
 
 @pytest.mark.slow
@@ -151,6 +158,23 @@ def test_two_processes(crater_root):
     assert len(rows) == 6 and float(rows[2]["pseudo_label_added"]) > 0
     scores = np.load("tb_logs/crater/version_0/test/predictions.npz")
     assert len(set(scores["id"])) == len(scores["id"]) == 18
+
+
+def test_workers_change_nothing(crater_root):
+    states = []
+    for workers in ("0", "1"):
+        options = ["--data.init_args.num_workers", workers, "--data.init_args.augment", "true"]
+        main(["fit", *ORIGINAL, *options, "--trainer.max_epochs", "1"])
+        main(["fit", *ORIGINAL, *options, "--trainer.max_epochs", "2", "--ckpt_path", "last"])
+        states.append(checkpoint(f"checkpoints/crater/version_{workers}/last.ckpt")["state_dict"])
+    assert same(*states)
+
+
+@pytest.mark.parametrize("layer", ["gpu", "ddp", "slurm"])
+def test_hardware_layer_is_accepted(layer, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["fit", *CRATER, "--config", str(CONFIGS / f"hardware/{layer}.yaml"), "--print_config"])
+    assert not end.value.code and "class_path: lit_hep" in capsys.readouterr().out
 
 
 def test_network_is_used_from_python(crater_root):
