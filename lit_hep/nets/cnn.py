@@ -32,6 +32,11 @@ class CraterCNN(nn.Sequential):
             nn.Dropout(0.5),
             nn.Linear(8, outputs),
         )
+        for layer in self:
+            if isinstance(layer, nn.Conv2d | nn.Linear):  # as Keras draws them; torch's smaller weights hardly learn
+                nn.init.xavier_uniform_(layer.weight)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
 
 
 class DeepCNN(nn.Module):
