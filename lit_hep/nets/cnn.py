@@ -33,7 +33,7 @@ class CraterCNN(nn.Sequential):
             nn.Linear(8, outputs),
         )
         for layer in self:
-            if isinstance(layer, nn.Conv2d | nn.Linear):  # as Keras draws them; torch's smaller weights hardly learn
+            if isinstance(layer, nn.Conv2d | nn.Linear):  # Glorot, as Keras draws them
                 nn.init.xavier_uniform_(layer.weight)
                 if layer.bias is not None:
                     nn.init.zeros_(layer.bias)
