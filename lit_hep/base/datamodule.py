@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from lit_hep.data.batches import Columns, EpochBatches, as_is
 from lit_hep.data.files import fill, is_vacant, replacing
 from lit_hep.data.seeds import run_seed
-from lit_hep.data.splits import SplitRule, Splits, digest, saved_splits
+from lit_hep.data.splits import SplitRule, Splits, check_classes, digest, saved_splits
 from lit_hep.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ class BaseDataModule(LightningDataModule, ABC):
     files: ClassVar[Sequence[str]] = ()
     """Names of the files that `root` must hold."""
     class_names: Sequence[str] = ()
+    """Of a classification; empty where there are no classes and `labels` are all 0."""
 
     def __init__(
         self,
@@ -157,6 +158,8 @@ class BaseDataModule(LightningDataModule, ABC):
             folder = self.root
             if not os.access(folder, os.W_OK) and self.trainer:
                 folder = Path(self.trainer.log_dir or ".")
+            if self.class_names:
+                check_classes(self.labels(), self.root)
             self.splits = saved_splits(folder / "splits.json", self.labels(), self.rule, self.root)
 
     @abstractmethod

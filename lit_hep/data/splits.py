@@ -49,6 +49,22 @@ def digest(labels: NDArray[Any]) -> str:
     return hashlib.sha256(np.ascontiguousarray(labels, dtype=np.int64).tobytes()).hexdigest()[:16]
 
 
+def check_classes(labels: NDArray[Any], source: Path | str = "data") -> None:
+    """Check that there is something to tell apart.
+
+    Args:
+        labels: Class numbers (N,).
+        source: Where the labels are from, for messages.
+
+    Raises:
+        DataError: All labels are of one class.
+    """
+    if not (labels != labels[:1]).any():
+        raise DataError(
+            f"{source}: all {len(labels)} labels are of one class, nothing can be learnt; check the label file"
+        )
+
+
 def make_splits(labels: NDArray[Any], rule: SplitRule, source: Path | str = "data") -> Splits:
     """Divide samples at random, each class in the same shares.
 
@@ -61,13 +77,9 @@ def make_splits(labels: NDArray[Any], rule: SplitRule, source: Path | str = "dat
         The three parts, each sorted.
 
     Raises:
-        DataError: A class is absent or has too few samples for every part to hold one.
+        DataError: A class has too few samples for every part to hold one.
     """
     counts = np.bincount(labels)
-    if np.count_nonzero(counts) < 2:
-        raise DataError(
-            f"{source}: all {len(labels)} labels are of one class, nothing can be learnt; check the label file"
-        )
     rng = np.random.default_rng(rule.seed)
     parts: dict[str, list[NDArray[np.int64]]] = {"train": [], "val": [], "test": []}
     for label in np.flatnonzero(counts):
