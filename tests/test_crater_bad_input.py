@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from spoil import change, complaint, contents, edit, instead, nothing, put, refused, remove, text
 
 from lit_hep.cli import main
 from lit_hep.tasks.crater.simulation import simulate
@@ -35,56 +36,6 @@ REFUSED = r"give the folder that holds the files with --data\.init_args\.root"
 
 
 # What a user may have done before the command; all work in the current folder.
-
-
-def nothing():
-    """The data are fine, the command is not."""
-
-
-def change(path, how):
-    """Save another array in place of the one that `how` is given."""
-    return lambda: np.save(path, how(np.load(path)))
-
-
-def put(rows, value):
-    """A `how` of `change` that keeps the shape; the type is the one that holds `value`."""
-
-    def how(array):
-        array = array.astype(np.result_type(array, np.asarray(value)))
-        array[rows] = value
-        return array
-
-    return how
-
-
-def edit(path, how):
-    """Write other bytes in place of those that `how` is given."""
-    return lambda: path.write_bytes(how(path.read_bytes()))
-
-
-def text(path, words):
-    """Write a text file."""
-
-    def spoil():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(words)
-
-    return spoil
-
-
-def remove(*paths):
-    """Remove files or folders."""
-
-    def spoil():
-        for path in map(Path, paths):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-    return spoil
-
-
-def instead(folder):
-    """Put a file where a folder should be."""
-    return lambda: (remove(folder)(), Path(folder).write_text("in the way"))
 
 
 def split(change_entry):
@@ -438,38 +389,10 @@ def here(home, tmp_path, monkeypatch):
     return tmp_path
 
 
-def contents(folder):
-    """Bytes of every file, None for folders.
-
-    Left out are locks and what a command may leave that fails late: TensorBoard's events and a new run's number.
-    """
-    return {
-        path: path.read_bytes() if path.is_file() else None
-        for path in folder.rglob("*")
-        if not re.search(r"events\.out|\.lock$|tb_logs/crater/version_1(/|$)", str(path))
-    }
-
-
-def complaint(errors):
-    """The message at the end of what was printed, after "error: "."""
-    lines = errors.rstrip().splitlines()
-    assert lines and lines[-1].startswith("error: "), errors
-    assert len(re.findall(r"^error: ", errors, re.MULTILINE)) == 1
-    assert len(lines[-1]) < 500, "not short"
-    return lines[-1].removeprefix("error: ")
-
-
 @pytest.mark.parametrize(("words", "spoil", "message"), CASES)
 def test_mistake(words, spoil, message, here, capfd):
     spoil()
-    before = contents(here)
-    with pytest.raises(SystemExit) as end:
-        main(shlex.split(words))
-    printed = capfd.readouterr()
-    assert end.value.code == 2, printed.err
-    assert "Traceback" not in printed.out + printed.err
-    assert re.search(message, complaint(printed.err)), printed.err.splitlines()[-1]
-    assert contents(here) == before
+    refused(words, message, here, capfd)
 
 
 @pytest.mark.parametrize(
