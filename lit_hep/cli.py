@@ -1,16 +1,14 @@
-"""The command line: LightningCLI's fit, validate, test and predict, and beside them show and simulate."""
+"""The command line: LightningCLI's fit, validate, test and predict, and beside them show, simulate and prepare."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from lit_hep import task_names
-from lit_hep.errors import UserError
-
-if TYPE_CHECKING:
-    from jsonargparse import Namespace
+from lit_hep.errors import ConfigError, UserError
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -23,9 +21,10 @@ def main(args: Sequence[str] | None = None) -> None:
         SystemExit: With a message, and code 2 if the user can mend what went wrong.
     """
     words = list(sys.argv[1:] if args is None else args)
+    own = {"simulate": simulate, "prepare": prepare}
     try:
-        if words[:1] == ["simulate"]:
-            simulate(words[1:])
+        if words and words[0] in own:
+            own[words[0]](words[1:])
         else:
             from lit_hep.lightning_cli import run
 
@@ -42,22 +41,40 @@ def simulate(words: Sequence[str]) -> None:
         words: Task and options, such as ``crater --root DIR --size 5000 --seed 1``.
     """
     from lit_hep.data.files import fill
-    from lit_hep.parser import Parser
 
-    parser = Parser(prog="python -m lit_hep simulate", description="Write a data set in the experiment's file format.")
-    commands = parser.add_subcommands(dest="task")
-    for task in task_names():
-        simulator = import_module(f"lit_hep.tasks.{task}.simulation").simulate
-        command = Parser()
-        command.add_argument("--root", type=Path, required=True, help="Folder to write into; absent or empty.")
-        command.add_function_arguments(simulator, skip={"root"})
-        commands.add_subcommand(task, command, help=simulator.__doc__.splitlines()[0])
-    chosen: Namespace = parser.parse_args(list(words))
-    options = parser.instantiate_classes(chosen)[chosen.task]
+    task, simulator, options = _choose("simulate", "simulation", "Write a data set in the experiment's format.", words)
     root = options.pop("root")
-    simulator = import_module(f"lit_hep.tasks.{chosen.task}.simulation").simulate
     try:
         fill(root, lambda folder: simulator(folder, **options))
     except ValueError as error:
-        raise UserError(f"simulate {chosen.task}: {error}") from error
+        raise ConfigError(f"simulate {task}: {error}") from error
     print(f"simulated into {root}")
+
+
+def prepare(words: Sequence[str]) -> None:
+    """Turn raw files of the experiment into training files.
+
+    Args:
+        words: Task and options, such as ``drift_chamber --source DIR --output FILE``.
+    """
+    _, preparation, options = _choose("prepare", "preparation", "Turn raw files into training files.", words)
+    preparation(**options)
+
+
+def _choose(
+    command: str, module: str, description: str, words: Sequence[str]
+) -> tuple[str, Callable[..., None], dict[str, Any]]:
+    """Task, its function named like the command, and the options given, which are the function's arguments."""
+    from lit_hep.parser import Parser
+
+    parser = Parser(prog=f"python -m lit_hep {command}", description=description)
+    tasks = parser.add_subcommands(dest="task")
+    functions: dict[str, Callable[..., None]] = {}
+    for task in task_names():
+        if find_spec(f"lit_hep.tasks.{task}.{module}"):
+            functions[task] = getattr(import_module(f"lit_hep.tasks.{task}.{module}"), command)
+            options = Parser()
+            options.add_function_arguments(functions[task])
+            tasks.add_subcommand(task, options, help=str(functions[task].__doc__).splitlines()[0])
+    chosen = parser.parse_args(list(words))
+    return chosen.task, functions[chosen.task], dict(parser.instantiate_classes(chosen)[chosen.task])

@@ -278,7 +278,7 @@ def simulate(root: Path, size: int = 2783, seed: int = 1, scene: CraterScene = C
     """Write a crater data set: labelled, unlabelled and test frames, and the truth of the last two.
 
     Args:
-        root: Existing folder for Xtrain1.npy, Ytrain1.npy, Xtrain1_extra.npy, Xtest1.npy and, not meant for
+        root: Folder, absent or empty, for Xtrain1.npy, Ytrain1.npy, Xtrain1_extra.npy, Xtest1.npy and, not meant for
             training, Ytrain1_extra.npy and Ytest1.npy.
         size: Number of labelled frames; the unlabelled and test files keep the proportion 2783 : 904 : 696.
         seed: Seed of the random numbers; the same seed gives the same files.
