@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from conftest import CONFIGS, CRATER, ORIGINAL
 from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 
@@ -175,6 +176,13 @@ def test_hardware_layer_is_accepted(layer, capsys):
     with pytest.raises(SystemExit) as end:
         main(["fit", *CRATER, "--config", str(CONFIGS / f"hardware/{layer}.yaml"), "--print_config"])
     assert not end.value.code and "class_path: lit_hep" in capsys.readouterr().out
+
+
+def test_original_keeps_no_weight_decay_of_the_layer_below(capsys):
+    with pytest.raises(SystemExit):
+        main(["fit", *ORIGINAL, "--print_config"])
+    optimizer = yaml.safe_load(capsys.readouterr().out)["model"]["init_args"]["optimizer"]
+    assert optimizer["class_path"] == "torch.optim.Adam" and optimizer["init_args"]["weight_decay"] == 0
 
 
 def test_network_is_used_from_python(crater_root):
