@@ -1,6 +1,5 @@
 """Craters from end to end, through the command line: fit, test, predict, resume, two processes."""
 
-import csv
 import json
 import subprocess
 import sys
@@ -11,6 +10,7 @@ import pytest
 import torch
 import yaml
 from conftest import CONFIGS, CRATER, ORIGINAL
+from runs import BINARY_FIGURES, BINARY_KEYS, checkpoint, same, table
 from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 
 from lit_hep.cli import main
@@ -18,16 +18,8 @@ from lit_hep.tasks.crater import CraterSemiSup
 
 SHORT = ["--trainer.max_epochs=6", "--trainer.callbacks.initial_epochs=3", "--trainer.callbacks.final_epochs=3"]
 EASY = [f"--trainer.callbacks.{option}" for option in ("below=0.5", "above=0.5", "keep_balance=false")]  # all are sure
-BINARY_KEYS = """auroc accuracy precision recall f1_macro average_precision threshold background_rejection_at_50
-background_rejection_at_90 tp fp tn fn n auroc_low auroc_high f1_macro_low f1_macro_high"""
-FIGURES = "roc precision_recall confusion_matrix score_distributions calibration learning_curves mistakes"
 NETS = {"deep": CRATER, "original": ORIGINAL, "gpu layer": [*CRATER, "--config", str(CONFIGS / "hardware/gpu.yaml")]}
 HERE = ["--trainer.accelerator", "cpu", "--trainer.precision", "32-true"]
-
-
-def table(run):
-    with Path(run, "metrics.csv").open() as file:
-        return list(csv.DictReader(file))
 
 
 @pytest.mark.parametrize("net", NETS)
@@ -50,8 +42,8 @@ def test_shipped_config_from_fit_to_prediction(net, crater_root, caplog):
 
     main(["test", *config, *HERE, "--ckpt_path", "best"])
     metrics = json.loads((run / "test/metrics.json").read_text())
-    assert set(metrics) == set(BINARY_KEYS.split())
-    assert {path.stem for path in (run / "test/figures").glob("*.png")} == set(FIGURES.split())
+    assert set(metrics) == BINARY_KEYS
+    assert {path.stem for path in (run / "test/figures").glob("*.png")} == BINARY_FIGURES
     scores = np.load(run / "test/predictions.npz")
     assert set(scores) == {"id", "probability", "prediction", "label"}
     assert (scores["label"] == np.load(crater_root / "Ytrain1.npy")[scores["id"]]).all()
@@ -74,21 +66,6 @@ def test_shipped_config_from_fit_to_prediction(net, crater_root, caplog):
 
 
 PLATEAU = ["=torch.optim.lr_scheduler.ReduceLROnPlateau", ".patience=0", ".factor=0.5", ".threshold=0.5"]
-
-
-def checkpoint(path):
-    return torch.load(path, weights_only=True)
-
-
-def same(one, two):
-    """Whether two nested states are equal to the last bit."""
-    if isinstance(one, torch.Tensor):
-        return torch.equal(one.isnan(), two.isnan()) and torch.equal(one.nan_to_num(), two.nan_to_num())
-    if isinstance(one, dict):
-        return one.keys() == two.keys() and all(same(one[key], two[key]) for key in one)
-    if isinstance(one, list | tuple):
-        return len(one) == len(two) and all(map(same, one, two))
-    return one == two or (one != one and two != two)  # NaN is the same as NaN
 
 
 @pytest.fixture(scope="module", params=["deep", "original"])

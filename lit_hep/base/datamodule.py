@@ -4,7 +4,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, overload
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from lit_hep.data.batches import Columns, EpochBatches, as_is
 from lit_hep.data.files import fill, is_vacant, replacing
 from lit_hep.data.seeds import run_seed
 from lit_hep.data.splits import SplitRule, Splits, check_classes, digest, saved_splits
+from lit_hep.data.streaming import BlockLoader, EpochBlocks, StreamedColumns
 from lit_hep.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -178,43 +179,49 @@ class BaseDataModule(LightningDataModule, ABC):
             parts = {name: state_dict[name].numpy() for name in ("train", "val", "test")}
             self.splits = Splits(**parts, digest=state_dict["digest"])
 
+    @overload
+    def loader(
+        self, columns: Mapping[str, Tensor], index: Tensor, *, train: bool = ..., weights: Tensor | None = ...
+    ) -> DataLoader[Any]: ...
+
+    @overload
+    def loader(self, columns: StreamedColumns, index: Tensor, *, train: bool = ...) -> BlockLoader: ...
+
     def loader(
         self,
-        columns: Mapping[str, Tensor],
+        columns: Mapping[str, Tensor] | StreamedColumns,
         index: Tensor,
         *,
         train: bool = False,
         weights: Tensor | None = None,
-    ) -> DataLoader[Any]:
+    ) -> DataLoader[Any] | BlockLoader:
         """Loader of batches of some samples.
 
         Args:
-            columns: Name to tensor (N, ...), all samples.
+            columns: Name to tensor (N, ...), all samples; or the same, streamed from disk.
             index: Numbers (n,) of the samples wanted.
             train: Shuffle anew each epoch; else in order, in larger batches.
-            weights: Relative frequency (n,) with which samples are drawn.
+            weights: Relative frequency (n,) with which samples in memory are drawn.
         """
-        device = self.trainer.strategy.root_device if self.trainer and self.hparams["on_device"] else None
-        if device is not None:
-            columns = {name: column.to(device) for name, column in columns.items()}
         batch_size = self.hparams["batch_size"]
         if not train:
             batch_size = self.hparams["eval_batch_size"] or 4 * batch_size
-        sampler = EpochBatches(
-            index,
-            batch_size,
-            shuffle=train,
-            weights=weights,
-            seed=run_seed(),
-            epoch=self._epoch,
-            rank=self.trainer.global_rank if self.trainer else 0,
-            world_size=self.trainer.world_size if self.trainer else 1,
-            device=device,
-        )
+        place = {
+            "seed": run_seed(),
+            "epoch": self._epoch,
+            "rank": self.trainer.global_rank if self.trainer else 0,
+            "world_size": self.trainer.world_size if self.trainer else 1,
+        }
+        if isinstance(columns, StreamedColumns):
+            blocks = EpochBlocks(columns, index, shuffle=train, **place)
+            return BlockLoader(columns, blocks, batch_size, self.hparams["num_workers"])
+        device = self.trainer.strategy.root_device if self.trainer and self.hparams["on_device"] else None
+        if device is not None:
+            columns = {name: column.to(device) for name, column in columns.items()}
         return DataLoader(
             Columns(columns),
             batch_size=None,
-            sampler=sampler,
+            sampler=EpochBatches(index, batch_size, shuffle=train, weights=weights, device=device, **place),
             num_workers=self.hparams["num_workers"],
             collate_fn=as_is,
             generator=torch.Generator(),  # else each loader draws from the global state

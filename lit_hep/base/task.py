@@ -1,6 +1,7 @@
 """The frame of every task."""
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -75,20 +76,26 @@ class BaseTask(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Optimizer and scheduler of the configuration."""
+        return self.scheduled(self.parameters(), self.optimizer, self.scheduler)
+
+    def scheduled(
+        self, parameters: Iterable[nn.Parameter], optimizer: OptimizerCallable, scheduler: LRSchedulerCallable | None
+    ) -> dict[str, Any]:
+        """Optimizer of some parameters, and its scheduler, as Lightning wants them."""
         try:
-            optimizer = self.optimizer(self.parameters())
+            made = optimizer(parameters)
         except ValueError as error:
             raise ConfigError(f"optimizer: {error}") from error
         if self.learning_rate is not None:
-            for group in optimizer.param_groups:
+            for group in made.param_groups:
                 group["lr"] = self.learning_rate
-        if self.scheduler is None:
-            return optimizer
-        scheduler = {"scheduler": self.scheduler(optimizer), "interval": self.hparams["scheduler_interval"]}
-        if isinstance(scheduler["scheduler"], ReduceLROnPlateau):
+        if scheduler is None:
+            return {"optimizer": made}
+        config = {"scheduler": scheduler(made), "interval": self.hparams["scheduler_interval"]}
+        if isinstance(config["scheduler"], ReduceLROnPlateau):
             # Lightning steps a plateau after the checkpoint is written; see on_train_epoch_end
-            scheduler |= {"monitor": self.monitor, "interval": "epoch", "frequency": sys.maxsize}
-        return {"optimizer": optimizer, "lr_scheduler": scheduler}
+            config |= {"monitor": self.monitor, "interval": "epoch", "frequency": sys.maxsize}
+        return {"optimizer": made, "lr_scheduler": config}
 
     def on_train_start(self) -> None:
         """Open the run's table of metrics."""

@@ -1,0 +1,184 @@
+"""HDF5 files with a row a sample: checked when opened, read in whole chunks.
+
+Files are opened anew for each read, so that a `Table` can be passed to other processes and threads.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lit_hep.errors import DataError
+
+_READ = 2**20  # bytes that one read should take at least: opening, seeking and Python's share cost less than that
+
+
+@dataclass(frozen=True)
+class Table:
+    """Data sets of one HDF5 file, equally long; made by `open_table`.
+
+    Args:
+        path: The file.
+        shapes: Name of each data set to its shape (N, ...).
+        dtypes: Name to the type it is read as: floating-point numbers as float32, others as they are.
+        chunks: Name to the number of rows that are compressed together; 1 if they are not.
+    """
+
+    path: Path
+    shapes: dict[str, tuple[int, ...]]
+    dtypes: dict[str, np.dtype[Any]]
+    chunks: dict[str, int]
+
+    def __len__(self) -> int:
+        return next(iter(self.shapes.values()))[0]
+
+    def row_bytes(self, names: Sequence[str]) -> int:
+        """Memory that one row of these data sets takes, in bytes."""
+        return sum(self.dtypes[name].itemsize * int(np.prod(self.shapes[name][1:])) for name in names)
+
+    def span(self, names: Sequence[str]) -> int:
+        """Rows to read at a time: whole chunks of these data sets, together about a mebibyte or more."""
+        chunk = max(self.chunks[name] for name in names)
+        return chunk * max(1, _READ // (chunk * self.row_bytes(names)))
+
+    def slabs(self, names: Sequence[str]) -> Iterator[tuple[int, dict[str, NDArray[Any]]]]:
+        """All rows in order, a span at a time, checked.
+
+        Args:
+            names: Of the data sets.
+
+        Yields:
+            Number of the first row, and the rows of each data set.
+
+        Raises:
+            DataError: The file is damaged, or holds NaN or infinity.
+        """
+        span = self.span(names)
+        with self._open() as file:
+            for start in range(0, len(self), span):
+                rows = {name: self._read(file, name, start, start + span) for name in names}
+                for name, values in rows.items():
+                    if values.dtype.kind == "f" and not np.isfinite(values).all():
+                        wrong = ~np.isfinite(values.reshape(len(values), -1)).all(1)
+                        raise DataError(
+                            f"{self.path}: {name!r} holds NaN or infinity, first in row {start + wrong.argmax()}; "
+                            "remove such samples"
+                        )
+                yield start, rows
+
+    def read(self, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+        """All rows in memory, checked as by `slabs`."""
+        whole = {name: np.empty(self.shapes[name], self.dtypes[name]) for name in names}
+        for start, rows in self.slabs(names):
+            for name, values in rows.items():
+                whole[name][start : start + len(values)] = values
+        return whole
+
+    def take(
+        self,
+        rows: NDArray[np.int64],
+        names: Sequence[str],
+        into: dict[str, NDArray[Any]] | None = None,
+        places: NDArray[np.int64] | None = None,
+    ) -> dict[str, NDArray[Any]]:
+        """Some rows, in the order asked for; each span that holds one of them is read once.
+
+        Args:
+            rows: Row numbers (n,), in any order.
+            names: Of the data sets.
+            into: Arrays to write to; None makes new ones.
+            places: Where in them each row belongs (n,); None means one after the other.
+
+        Returns:
+            Name to values (n, ...), or `into`.
+
+        Raises:
+            DataError: The file is damaged.
+        """
+        if into is None:
+            into = {name: np.empty((len(rows), *self.shapes[name][1:]), self.dtypes[name]) for name in names}
+        if places is None:
+            places = np.arange(len(rows))
+        order = np.argsort(rows, kind="stable")
+        spans = rows[order] // self.span(names)
+        with self._open() as file:
+            for run in np.split(order, np.flatnonzero(np.diff(spans)) + 1) if len(rows) else ():
+                first, last = int(rows[run[0]]), int(rows[run[-1]])
+                for name in names:
+                    into[name][places[run]] = self._read(file, name, first, last + 1)[rows[run] - first]
+        return into
+
+    def _read(self, file: Any, name: str, start: int, stop: int) -> NDArray[Any]:
+        try:
+            values: NDArray[Any] = file[name][start:stop]
+        except (OSError, KeyError) as error:
+            raise DataError(
+                f"{self.path}: rows {start}..{stop - 1} of {name!r} cannot be read: damaged; copy it again"
+            ) from error
+        return values.astype(self.dtypes[name], copy=False)
+
+    @contextmanager
+    def _open(self) -> Iterator[Any]:
+        import h5py
+
+        try:
+            file = h5py.File(self.path, "r")
+        except OSError as error:
+            raise DataError(f"{self.path}: {_reason(error)}") from error
+        with file:
+            yield file
+
+
+def open_table(path: Path, names: Sequence[str], optional: Sequence[str] = ()) -> Table:
+    """Look at an HDF5 file without reading its values.
+
+    Args:
+        path: The file.
+        names: Data sets that it must hold.
+        optional: Data sets that belong to the table if the file holds them.
+
+    Returns:
+        The table: numbers only, at least one row, as many in each data set.
+
+    Raises:
+        DataError: The file is absent, empty, truncated or no HDF5 file, or its data sets are not as above.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    if path.stat().st_size == 0:
+        raise DataError(f"{path}: is empty (0 bytes); copy it again")
+    table = Table(path, {}, {}, {})
+    with table._open() as file:
+        for name in (*names, *optional):
+            found = file.get(name)
+            if found is None and name in optional:
+                continue
+            if not hasattr(found, "dtype"):
+                held = ", ".join(repr(key) for key in file) or "nothing"
+                raise DataError(f"{path}: holds no data set {name!r} but {held}; rename it, or give another file")
+            if found.dtype.kind not in "biuf":
+                raise DataError(f"{path}: {name!r} holds {found.dtype} values, not numbers")
+            if not found.shape or 0 in found.shape:
+                raise DataError(f"{path}: {name!r} holds no samples (shape {found.shape})")
+            table.shapes[name] = tuple(map(int, found.shape))
+            table.dtypes[name] = np.dtype(np.float32) if found.dtype.kind == "f" else found.dtype.newbyteorder("=")
+            table.chunks[name] = int(found.chunks[0]) if found.chunks else 1
+    if len({shape[0] for shape in table.shapes.values()}) > 1:
+        lengths = ", ".join(f"{name!r} {shape[0]}" for name, shape in table.shapes.items())
+        raise DataError(f"{path}: data sets that belong together differ in length: {lengths} rows")
+    return table
+
+
+def _reason(error: OSError) -> str:
+    words = str(error)
+    if "truncated" in words:
+        return "truncated HDF5 file; copy it again"
+    if "signature" in words:
+        return "not an HDF5 file, or damaged; copy it again"
+    if "lock" in words:
+        return "is open for writing in another program; close that first"
+    return f"cannot be read ({words}); copy it again"

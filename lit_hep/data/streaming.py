@@ -1,0 +1,206 @@
+"""Samples that do not fit in memory, streamed from HDF5 files a block at a time.
+
+An epoch is a sequence of blocks. Each holds whole chunks, drawn at random, of every file in the same shares; its
+samples are shuffled and cut into batches while the next block is being read.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
+
+from lit_hep.data.batches import as_is
+from lit_hep.data.hdf5 import Table
+from lit_hep.data.seeds import derive
+from lit_hep.errors import ConfigError
+
+_GIB = 2**30
+_LIBRARIES = 1.0  # GiB that the process takes without data
+_BLOCKS = 32  # blocks that would fill the memory allowed; a few exist at a time, the libraries take the rest
+
+
+def fits(tables: Sequence[Table], names: Sequence[str], memory_gib: float) -> bool:
+    """Whether data sets can be kept in memory by a process that may take `memory_gib` in all, in GiB."""
+    return sum(len(table) * table.row_bytes(names) for table in tables) <= (memory_gib - _LIBRARIES) * _GIB
+
+
+class StreamedColumns(Dataset[dict[str, Tensor]]):
+    """Named columns of samples, of which the large ones stay in HDF5 files; the counterpart of `Columns`.
+
+    Samples are numbered through: the rows of the first file, then those of the second …
+
+    Args:
+        tables: The files; of each, a block holds the same share.
+        names: Column to data set, of the large columns.
+        columns: The other columns: name to tensor (N, ...).
+        memory_gib: Memory that the process may take, in GiB, its libraries (1 GiB) included; a block is a 32nd.
+
+    Raises:
+        ConfigError: A chunk of a file is larger than a block.
+    """
+
+    def __init__(
+        self, tables: Sequence[Table], names: Mapping[str, str], columns: Mapping[str, Tensor], memory_gib: float
+    ) -> None:
+        self.tables, self.names, self.columns = list(tables), dict(names), dict(columns)
+        self._stored = list(self.names.values())
+        self.starts = np.cumsum([0, *(len(table) for table in self.tables)])
+        self.block = int(memory_gib * _GIB / _BLOCKS / self.tables[0].row_bytes(self._stored))
+        for table in self.tables:
+            if (rows := max(table.chunks[name] for name in self._stored)) > self.block:
+                needed = rows * table.row_bytes(self._stored) * _BLOCKS / _GIB
+                raise ConfigError(
+                    f"memory_gib {memory_gib:g}: {table.path} is stored in chunks of {rows} rows, for which memory_gib "
+                    f"{needed:.2g} would be needed; set more, or store it in smaller chunks (h5repack -l CHUNK=...)"
+                )
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    def __getitem__(self, index: Tensor) -> dict[str, Tensor]:
+        """Samples of any numbers (n,): a dict of columns (n, ...)."""
+        rows = index.numpy()
+        first = self.tables[0]
+        large = {name: np.empty((len(rows), *first.shapes[name][1:]), first.dtypes[name]) for name in self._stored}
+        file = self.file_of(rows)
+        for number, table in enumerate(self.tables):
+            places = np.flatnonzero(file == number)
+            table.take(rows[places] - self.starts[number], self._stored, large, places)
+        read = {column: torch.from_numpy(large[name]) for column, name in self.names.items()}
+        return read | {name: column[index] for name, column in self.columns.items()}
+
+    def file_of(self, index: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Number (n,) of the file that holds each sample."""
+        file: NDArray[np.int64] = np.searchsorted(self.starts, index, side="right") - 1
+        return file
+
+    def span_of(self, index: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Number (n,) of the span, within its file, that is read for each sample."""
+        file = self.file_of(index)
+        spans = np.array([table.span(self._stored) for table in self.tables])
+        span: NDArray[np.int64] = (index - self.starts[file]) // spans[file]
+        return span
+
+
+class EpochBlocks(DistributedSampler[Any]):
+    """Blocks of sample numbers whose order is a function of (seed, epoch) alone; the counterpart of `EpochBatches`.
+
+    Each process takes a part of every file's chunks, and each of its blocks the same share of that part. A process
+    that would get fewer samples of a file than another repeats its first ones (evaluation drops what comes twice by
+    its ``index``).
+
+    Args:
+        data: Where the samples are.
+        index: Sample numbers (n,) to draw, each once an epoch.
+        shuffle: A new order each epoch.
+        seed: Of the order.
+        epoch: First epoch, until `set_epoch`.
+        rank: Number of this process.
+        world_size: Number of processes.
+    """
+
+    def __init__(
+        self,
+        data: StreamedColumns,
+        index: Tensor,
+        *,
+        shuffle: bool,
+        seed: int = 0,
+        epoch: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        super().__init__(index, num_replicas=world_size, rank=rank, shuffle=shuffle, seed=seed)  # type: ignore[arg-type]
+        self.epoch = epoch
+        rows = np.sort(index.numpy())
+        file, span = data.file_of(rows), data.span_of(rows)
+        self._files = [(rows[file == number], span[file == number]) for number in np.unique(file)]
+        self.samples = sum(-(-len(rows) // world_size) for rows, _ in self._files)
+        """Samples that each process takes an epoch."""
+        self.blocks = -(-self.samples // data.block)
+        """Blocks that each process takes an epoch."""
+
+    def __len__(self) -> int:
+        return self.blocks
+
+    def __iter__(self) -> Iterator[Tensor]:
+        rng = np.random.default_rng(derive(self.seed, self.epoch))
+        shares = [np.array_split(self._share(rows, span, rng), self.blocks) for rows, span in self._files]
+        for parts in zip(*shares, strict=True):
+            block = np.concatenate(parts)
+            yield torch.from_numpy(rng.permutation(block) if self.shuffle else block)
+
+    def _share(self, rows: NDArray[np.int64], span: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+        """What this process takes of a file, chunk after chunk."""
+        if self.shuffle:
+            rows = rows[np.argsort(rng.permutation(span.max() + 1)[span], kind="stable")]
+        size = -(-len(rows) // self.num_replicas)
+        mine = np.array_split(rows, self.num_replicas)[self.rank]
+        return np.resize(mine, size) if len(mine) else rows[:size]
+
+
+class BlockLoader:
+    """Reads blocks, ahead of time, and gives batches: the same for any number of workers.
+
+    Args:
+        data: Where the samples are.
+        sampler: Of the blocks.
+        batch_size: Samples a batch.
+        num_workers: Processes that read; with 0 a thread does.
+    """
+
+    batch_sampler = None  # as in a DataLoader of batch_size None: Lightning looks for it
+
+    def __init__(self, data: StreamedColumns, sampler: EpochBlocks, batch_size: int, num_workers: int = 0) -> None:
+        self.dataset, self.sampler, self.batch_size, self.num_workers = data, sampler, batch_size, num_workers
+
+    def __len__(self) -> int:
+        return -(-self.sampler.samples // self.batch_size)
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        blocks = iter(
+            DataLoader(
+                self.dataset,
+                batch_size=None,
+                sampler=self.sampler,
+                num_workers=self.num_workers,
+                collate_fn=as_is,
+                generator=torch.Generator(),  # else each loader draws from the global state
+                prefetch_factor=1 if self.num_workers else None,
+            )
+        )
+        return batches(blocks if self.num_workers else ahead(blocks), self.batch_size)
+
+
+def ahead(items: Iterator[Any]) -> Iterator[Any]:
+    """Give items while a thread is at work on the next one."""
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = thread.submit(next, items, None)
+            yield item
+
+
+def batches(blocks: Iterator[dict[str, Tensor]], size: int) -> Iterator[dict[str, Tensor]]:
+    """Cut blocks into batches of `size` samples; the last one may be smaller."""
+    rest: dict[str, Tensor] = {}
+    for block in blocks:
+        length = len(next(iter(block.values())))
+        start = 0
+        if rest:
+            start = size - len(next(iter(rest.values())))
+            rest = {name: torch.cat([column, block[name][:start]]) for name, column in rest.items()}
+            if start > length:
+                continue
+            yield rest
+        whole = start + (length - start) // size * size
+        for first in range(start, whole, size):
+            yield {name: column[first : first + size] for name, column in block.items()}
+        rest = {name: column[whole:].clone() for name, column in block.items()} if whole < length else {}
+    if rest:
+        yield rest

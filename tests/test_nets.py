@@ -1,0 +1,58 @@
+"""Classifiers of small images: shapes, sizes, costs, and that every weight learns."""
+
+import pytest
+import torch
+from torch import nn
+
+from lit_hep.nets.cost import multiply_adds, parameters
+from lit_hep.nets.lenet import LeNet5
+from lit_hep.nets.resnet import ResNet
+from lit_hep.nets.vision import efficientnet_b0, resnet18
+
+NETS = {  # how it is built, parameters and multiply-adds with 2 channels and one logit
+    "lenet5": (LeNet5, 61_091, 533_364),
+    "lenet5_bn": (lambda **options: LeNet5(batch_norm=True, **options), 61_543, 533_364),
+    "resnet15": (ResNet, 174_529, 26_509_376),
+    "resnet18": (resnet18, 11_168_769, 554_828_288),
+    "efficientnet_b0": (efficientnet_b0, 4_008_541, 31_672_960),
+}
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_size(name):
+    build, weights, cost = NETS[name]
+    net = build()
+    assert parameters(net) == weights
+    assert net.training and multiply_adds(net, (2, 32, 32)) == cost and net.training
+
+
+@pytest.mark.parametrize(("channels", "outputs"), [(1, 1), (2, 3)])
+@pytest.mark.parametrize("name", NETS)
+def test_every_weight_learns(name, channels, outputs):
+    torch.manual_seed(1)
+    net = NETS[name][0](channels=channels, outputs=outputs)
+    image = torch.rand(8, channels, 32, 32)
+    logits = net(image)
+    assert logits.shape == (8, outputs) and logits.isfinite().all()
+    logits.square().sum().backward()
+    still = [key for key, weight in net.named_parameters() if weight.grad is None or not weight.grad.any()]
+    assert still == [], "no gradient"
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_images_of_a_batch_do_not_see_each_other(name):
+    torch.manual_seed(2)
+    net = NETS[name][0]().eval()
+    image = torch.rand(3, 2, 32, 32)
+    with torch.no_grad():
+        assert net(image[1:2])[0].tolist() == pytest.approx(net(image)[1].tolist(), abs=1e-4)
+
+
+def test_resnet15_has_15_convolutions():
+    assert sum(isinstance(layer, nn.Conv2d) for layer in ResNet().modules()) == 15
+    assert ResNet()(torch.rand(2, 2, 48, 20)).shape == (2, 1), "of any size"
+
+
+def test_cost_is_counted_as_on_paper():
+    net = nn.Sequential(nn.Conv2d(3, 5, 3, bias=False), nn.Flatten(), nn.Linear(5 * 6 * 6, 7))
+    assert multiply_adds(net, (3, 8, 8)) == 6 * 6 * 5 * 3 * 9 + 5 * 6 * 6 * 7
