@@ -1,0 +1,2 @@
+from .datamodule import DriftChamberDataModule as DriftChamberDataModule
+from .module import Pix2PixGAN as Pix2PixGAN

@@ -1,0 +1,185 @@
+"""What every network of the task is judged by: hits with their scores, gathered, measured, drawn and written."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.trainer.states import TrainerFn
+from torch import Tensor
+from torchmetrics.utilities.distributed import gather_all_tensors
+
+from lit_hep.base.products import log_figures, write_figures, write_json
+from lit_hep.base.task import BaseTask
+from lit_hep.errors import ConfigError
+from lit_hep.evaluation.denoising import Hits, efficiency_at_rejection, intervals, metrics
+from lit_hep.tasks.drift_chamber.datamodule import DriftChamberDataModule
+from lit_hep.tasks.drift_chamber.layout import LAYERS, SIDE, WIRES, unpad
+from lit_hep.tasks.drift_chamber.products import write_cleaned, write_predictions
+from lit_hep.training.run import RunLogger, read_history
+
+_CELLS = LAYERS * WIRES
+_SHOWN = 8  # events in the grid
+
+
+class DenoisingTask(BaseTask):
+    """Validation, test and prediction of a network that scores hits; a subclass has `logits` and learns.
+
+    Args:
+        rejection: Background rejection on validation that sets the threshold of kept hits.
+        threshold: Score from which a hit is kept; None chooses it by `rejection`.
+        images_every_n_epochs: How often input, output and truth are shown in TensorBoard; 0 never.
+        **kwargs: As in `BaseTask`.
+    """
+
+    monitor = "val_efficiency_at_rejection_90"
+    mode = "max"
+    threshold: Tensor
+
+    def __init__(
+        self, rejection: float = 0.909, threshold: float | None = None, images_every_n_epochs: int = 1, **kwargs: Any
+    ) -> None:
+        if not 0 < rejection < 1:
+            raise ConfigError(f"rejection {rejection}: must lie between 0 and 1")
+        if threshold is not None and not 0 < threshold < 1:
+            raise ConfigError(f"threshold {threshold}: must lie between 0 and 1")
+        self._events: list[Tensor] = []
+        self._hits: list[tuple[Tensor, ...]] = []
+        self._shown: Tensor | None = None
+        super().__init__(**kwargs)
+
+    def configure_metrics(self) -> None:
+        """Threshold from which a hit is kept."""
+        fixed = self.hparams["threshold"]
+        self.register_buffer("threshold", torch.tensor(0.5 if fixed is None else fixed))
+
+    def setup(self, stage: str) -> None:
+        """Check that the data are the task's own."""
+        super().setup(stage)
+        _ = self.data
+
+    def logits(self, planes: Tensor) -> Tensor:
+        """Hits (B, 36, 112) to logits of the same shape, of being from a track."""
+        raise NotImplementedError
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Events (B, C, H, W) of either layout to scores (B, 36, 112), 0 where no wire has a hit."""
+        hits = planes(image)
+        return self.logits(hits).float().sigmoid() * hits
+
+    @staticmethod
+    def hit_loss(logits: Tensor, hits: Tensor, truth: Tensor) -> Tensor:
+        """Cross-entropy, the mean over hits; all (B, 36, 112)."""
+        losses = F.binary_cross_entropy_with_logits(logits.float(), truth, weight=hits, reduction="sum")
+        return losses / hits.sum().clamp(min=1)
+
+    def evaluation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Keep place, score and truth of each hit until the epoch's end."""
+        hits, score = planes(batch["image"]), self(batch["image"])
+        event, layer, wire = (hits > 0).nonzero(as_tuple=True)
+        index = batch["index"]
+        columns = [index[event] * _CELLS + layer * WIRES + wire, score[event, layer, wire]]
+        if "target" in batch:
+            truth = planes(batch["target"])
+            columns.append(truth[event, layer, wire] > 0)
+            if batch_idx == 0:
+                self._shown = torch.stack([hits, score, truth])[:, :_SHOWN]
+        self._events.append(index)
+        self._hits.append(tuple(columns))
+
+    validation_step = test_step = predict_step = evaluation_step
+
+    def _gather(self) -> tuple[np.ndarray[Any, Any], Hits]:
+        """Sample numbers (N,) and hits of all processes, each event once, in the order of its number."""
+        columns = [torch.cat(self._events), *(torch.cat(column) for column in zip(*self._hits, strict=True))]
+        self._events.clear()
+        self._hits.clear()
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            columns = [torch.cat(gather_all_tensors(column)) for column in columns]
+        index, cell, *values = (column.cpu().numpy() for column in columns)
+        index = np.unique(index)
+        cell, first = np.unique(cell, return_index=True)
+        score, *track = (value[first] for value in values)
+        layer, wire = np.divmod(cell % _CELLS, WIRES)
+        event = np.searchsorted(index, cell // _CELLS)
+        return index, Hits(event, layer, wire, score, track[0] if track else None, len(index))
+
+    def on_validation_epoch_end(self) -> None:
+        """Choose the threshold, log ``val_loss`` (cross-entropy of the hits) and the metrics, show some events."""
+        _, hits = self._gather()
+        assert hits.track is not None
+        if self.hparams["threshold"] is None:
+            _, threshold = efficiency_at_rejection(hits.score, hits.track, self.hparams["rejection"])
+            if np.isfinite(threshold):
+                self.threshold.fill_(threshold)
+        score = np.clip(hits.score.astype(np.float64), 1e-7, 1 - 1e-7)
+        loss = -np.log(np.where(hits.track, score, 1 - score)).mean()
+        numbers = {"loss": float(loss)} | metrics(hits, float(self.threshold))
+        self.log_dict({f"val_{name}": numbers[name] for name in numbers.keys() - {"events", "hits"}}, sync_dist=True)
+        every = self.hparams["images_every_n_epochs"]
+        if self.trainer.state.fn == TrainerFn.FITTING and every and (self.current_epoch + 1) % every == 0:
+            self._show()
+
+    def _show(self) -> None:
+        """Put input, output and truth of some events side by side on TensorBoard."""
+        if isinstance(self.logger, TensorBoardLogger) and self._shown is not None:
+            from torchvision.utils import make_grid
+
+            rows = self._shown.transpose(0, 1).flip(2).reshape(-1, 1, LAYERS, WIRES)  # layer 1 below
+            grid = make_grid(rows, nrow=3, padding=2, pad_value=0.5)
+            experiment: Any = self.logger.experiment  # does nothing on all processes but the first
+            experiment.add_image(
+                "val/input_output_truth", grid.repeat_interleave(3, 1).repeat_interleave(3, 2), self.global_step
+            )
+
+    def on_test_epoch_end(self) -> None:
+        """Write ``metrics.json``, predictions, cleaned events and figures; log the same to TensorBoard."""
+        index, hits = self._gather()
+        threshold, current = float(self.threshold), self.data.events.current[index]
+        numbers = metrics(hits, threshold, current) | intervals(hits, threshold)
+        self.log_dict({f"test_{name}": value for name, value in numbers.items()}, sync_dist=True)
+        folder = self._folder("test")
+        if self.trainer.is_global_zero:
+            from lit_hep.evaluation.denoising_figures import denoising_figures
+
+            write_json(folder / "metrics.json", numbers)
+            self._write(folder, index, hits)
+            history = read_history(Path(self.logger.log_dir)) if isinstance(self.logger, RunLogger) else None
+            figures = list(denoising_figures(hits, threshold, self.data.ids(index), current, history))
+            write_figures(folder / "figures", figures)
+            log_figures(self.logger, "test", figures, self.global_step)
+
+    def on_predict_epoch_end(self) -> None:
+        """Write predictions and cleaned events."""
+        index, hits = self._gather()
+        folder = self._folder("predict")
+        if self.trainer.is_global_zero:
+            self._write(folder, index, hits)
+
+    def _write(self, folder: Path, index: np.ndarray[Any, Any], hits: Hits) -> None:
+        events, threshold = self.data.events, float(self.threshold)
+        write_predictions(folder / "predictions.npz", self.data.ids(index), hits, threshold)
+        write_cleaned(folder, self.data.ids(index), hits, threshold, events.picture, png=events.png)
+
+    @property
+    def data(self) -> DriftChamberDataModule:
+        """The data module of the run.
+
+        Raises:
+            ConfigError: It is of another task.
+        """
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        if not isinstance(data, DriftChamberDataModule):
+            raise ConfigError(f"{type(self).__name__} takes its events from DriftChamberDataModule")
+        return data
+
+    def _folder(self, name: str) -> Path:
+        return Path(self.trainer.log_dir or ".", name)  # to be asked for on all processes
+
+
+def planes(image: Tensor) -> Tensor:
+    """Events (B, C, H, W) of either layout to hits (B, 36, 112), float 0 or 1."""
+    plane = image[:, 0]
+    return (unpad(plane) if plane.shape[-1] == SIDE else plane).float()

@@ -1,0 +1,245 @@
+"""Keep the hits of tracks: a Pix2Pix GAN, its generator alone, or a small denoiser."""
+
+from collections.abc import Mapping
+from copy import deepcopy
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from lit_hep.errors import ConfigError
+from lit_hep.nets.denoiser import Denoiser
+from lit_hep.nets.pix2pix import SECTOR, SQUARE, Generator, PatchGAN
+from lit_hep.tasks.drift_chamber.adversarial import AdversarialLoss, discriminator_loss, generator_loss, taken_for_real
+from lit_hep.tasks.drift_chamber.denoising import DenoisingTask, planes
+from lit_hep.tasks.drift_chamber.layout import pad, unpad
+
+_WON = 0.98  # a discriminator that is right so often teaches nothing any more
+
+
+class Pix2PixGAN(DenoisingTask):
+    """Noisy event to clean event; the score of a hit is the probability that it is from a track.
+
+    Manual optimization: with a discriminator both take a step a batch, the discriminator first.
+
+    Args:
+        objective: ``gan``: picture to picture, with a discriminator; ``regression``: each hit's cross-entropy alone.
+        net: ``original``, for 128 x 128 x 3 pixels; ``native``, the same idea for 36 x 112; ``denoiser``, small, fast.
+        width: Channels of the first layer (64 in the original); of a superlayer in the denoiser.
+        dropout: In the generator's first three steps up.
+        masked: Multiply the made picture by the input: what is no hit cannot become one.
+        adversarial_loss: Cross-entropy, hinge or least squares.
+        l1_weight: Of the mean distance, over all pixels, between made and true picture (LAMBDA in the original).
+        label_smoothing: What the label of true pictures lacks to 1, for the discriminator.
+        noise: Channels of normal noise beside the input, 0 in evaluation; not for the denoiser.
+        spectral_norm: In the discriminator, in place of batch norm.
+        ema: Decay a step of the generator's moving average, by which is judged and predicted; None goes without.
+        gradient_clip: Largest norm of each network's gradient; None does not clip.
+        generator_optimizer: Of the generator.
+        generator_scheduler: Of its learning rate.
+        discriminator_optimizer: Of the discriminator.
+        discriminator_scheduler: Of its learning rate.
+        **kwargs: As in `DenoisingTask`.
+    """
+
+    _sums: Tensor
+
+    def __init__(
+        self,
+        objective: Literal["gan", "regression"] = "gan",
+        net: Literal["original", "native", "denoiser"] = "native",
+        width: int = 64,
+        dropout: float = 0.5,
+        masked: bool = True,
+        adversarial_loss: AdversarialLoss = "bce",
+        l1_weight: float = 100,
+        label_smoothing: float = 0,
+        noise: int = 0,
+        spectral_norm: bool = False,
+        ema: float | None = None,
+        gradient_clip: float | None = None,
+        generator_optimizer: OptimizerCallable = torch.optim.Adam,
+        generator_scheduler: LRSchedulerCallable | None = None,
+        discriminator_optimizer: OptimizerCallable = torch.optim.Adam,
+        discriminator_scheduler: LRSchedulerCallable | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if noise and net == "denoiser":
+            raise ConfigError("noise: the denoiser takes none; set it to 0, or take --model.init_args.net native")
+        if label_smoothing and adversarial_loss == "hinge":
+            raise ConfigError("label_smoothing has no meaning for the hinge loss; set it to 0")
+        if not (0 <= label_smoothing < 1 and 0 <= dropout < 1):
+            raise ConfigError(f"label_smoothing {label_smoothing}, dropout {dropout}: must lie from 0 to below 1")
+        if width < 1 or noise < 0 or l1_weight < 0:
+            raise ConfigError(
+                f"width {width}, noise {noise}, l1_weight {l1_weight}: width must be 1 or more, the others not below 0"
+            )
+        if (ema is not None and not 0 < ema < 1) or (gradient_clip is not None and gradient_clip <= 0):
+            raise ConfigError(f"ema {ema}, gradient_clip {gradient_clip}: ema must lie between 0 and 1, both above 0")
+        super().__init__(optimizer=generator_optimizer, scheduler=generator_scheduler, **kwargs)
+        self.automatic_optimization = False
+        self._rival = discriminator_optimizer, discriminator_scheduler
+
+    def configure_models(self) -> None:
+        """Generator, its average and discriminator, as far as they are wanted."""
+        hparams = self.hparams
+        channels, steps = (3, SQUARE) if hparams["net"] == "original" else (1, SECTOR)
+        width = hparams["width"]
+        if hparams["net"] == "denoiser":
+            self.net = Denoiser(width)
+        else:
+            self.net = Generator(channels + hparams["noise"], channels, steps, width, hparams["dropout"])
+        self.average = deepcopy(self.net).requires_grad_(False) if hparams["ema"] else None
+        self.discriminator: nn.Module | None = None
+        if hparams["objective"] == "gan":
+            self.discriminator = PatchGAN(2 * channels, steps[:3], width, hparams["spectral_norm"])
+
+    def configure_metrics(self) -> None:
+        """Sums over the epoch: losses, the discriminator's right answers, events."""
+        super().configure_metrics()
+        self.register_buffer("_sums", torch.zeros(len(_LOGGED) + 1), persistent=False)
+
+    def setup(self, stage: str) -> None:
+        """Let the average start where the generator starts.
+
+        Raises:
+            ConfigError: The strategy wants every weight to take part in every step.
+        """
+        super().setup(stage)
+        strategy = self.trainer.strategy
+        takes_turns = stage == "fit" and self.discriminator is not None
+        if takes_turns and isinstance(strategy, DDPStrategy) and "find_unused_parameters" not in strategy._ddp_kwargs:
+            raise ConfigError("ddp: two networks take turns, set --trainer.strategy ddp_find_unused_parameters_true")
+        if stage == "fit" and self.average is not None and self.trainer.ckpt_path is None:
+            self.average.load_state_dict(self.net.state_dict())
+
+    def configure_optimizers(self) -> Any:
+        """Optimizer and scheduler of each network."""
+        configured = [self.scheduled(self.net.parameters(), self.optimizer, self.scheduler)]
+        if self.discriminator is not None:
+            configured.append(self.scheduled(self.discriminator.parameters(), *self._rival))
+        return configured
+
+    def picture(self, hits: Tensor) -> Tensor:
+        """Hits (B, 36, 112) as the network sees them: (B, 1, 36, 112), or (B, 3, 128, 128) of the original."""
+        return pad(hits[:, None]).expand(-1, 3, -1, -1) if self.hparams["net"] == "original" else hits[:, None]
+
+    def generate(self, picture: Tensor) -> Tensor:
+        """Pictures to logits of the same shape, with noise beside them if there is any."""
+        net = self.net if self.training or self.average is None else self.average
+        noise = self.hparams["noise"]
+        if noise:
+            shape = (len(picture), noise, *picture.shape[2:])
+            draw = torch.randn if self.training else torch.zeros
+            picture = torch.cat([picture, draw(shape, device=picture.device)], dim=1)
+        logits: Tensor = net(picture)
+        return logits
+
+    def logits(self, hits: Tensor) -> Tensor:
+        """Hits (B, 36, 112) to logits of the same shape; the original's three channels are averaged."""
+        return self._native(self.generate(self.picture(hits)))
+
+    def _native(self, logits: Tensor) -> Tensor:
+        return unpad(logits.mean(1)) if self.hparams["net"] == "original" else logits[:, 0]
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        """A step of each network; sums stay on the device."""
+        hits, truth = planes(batch["image"]), planes(batch["target"])
+        if self.discriminator is None:
+            loss = self.hit_loss(self.logits(hits), hits, truth)
+            terms = [loss.detach()] + [loss.new_zeros(())] * (len(_LOGGED) - 1)
+            self._descend(0, loss)
+        else:
+            loss, terms = self._compete(self.discriminator, self.picture(hits), self.picture(truth))
+        self._sums += len(hits) * torch.stack([*terms, loss.new_ones(())])
+        if self.average is not None:
+            self._follow(self.average)
+        for config in self.trainer.lr_scheduler_configs:
+            if config.interval == "step":
+                config.scheduler.step()  # type: ignore[call-arg]
+        return loss.detach()
+
+    def _compete(self, discriminator: nn.Module, given: Tensor, truth: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """A step of the discriminator, then of the generator, which learns what the other thinks of its pictures."""
+        kind: AdversarialLoss = self.hparams["adversarial_loss"]
+        made = self.generate(given).float().sigmoid()
+        if self.hparams["masked"]:
+            made = made * given
+        real = discriminator(torch.cat([given, truth], dim=1))
+        fake = discriminator(torch.cat([given, made.detach()], dim=1))
+        rival = discriminator_loss(real, fake, kind, self.hparams["label_smoothing"])
+        self._descend(1, rival)
+        discriminator.requires_grad_(False)  # its gradients would be computed for nothing
+        adversarial = generator_loss(discriminator(torch.cat([given, made], dim=1)), kind)
+        distance = (made - truth).abs().mean()
+        loss = adversarial + self.hparams["l1_weight"] * distance
+        self._descend(0, loss)
+        discriminator.requires_grad_(True)
+        right = taken_for_real(real, kind), 1 - taken_for_real(fake, kind)
+        return loss, [term.detach() for term in (loss, adversarial, distance, rival, *right)]
+
+    def _descend(self, number: int, loss: Tensor) -> None:
+        optimizers = self.optimizers(use_pl_optimizer=True)
+        optimizer: Any = optimizers[number] if isinstance(optimizers, list) else optimizers
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        optimizer.step()
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Clip the gradient; under 16-bit precision it is unscaled by now."""
+        if self.hparams["gradient_clip"] is not None:
+            # Lightning's clip_gradients would refuse fused optimizers at any mixed precision
+            parameters = [weight for group in optimizer.param_groups for weight in group["params"]]
+            nn.utils.clip_grad_norm_(parameters, self.hparams["gradient_clip"])
+
+    @torch.no_grad()
+    def _follow(self, average: nn.Module) -> None:
+        """Move the average a little towards the generator, further at the beginning."""
+        decay = min(self.hparams["ema"], (1 + self.global_step) / (10 + self.global_step))
+        torch._foreach_lerp_(list(average.parameters()), list(self.net.parameters()), 1 - decay)
+        for mine, latest in zip(average.buffers(), self.net.buffers(), strict=True):
+            mine.copy_(latest)
+
+    def on_train_epoch_end(self) -> None:
+        """Turn the epoch's sums into ``train_…``, warn if one network has won, and move the schedulers."""
+        *sums, count = self.trainer.strategy.reduce(self._sums, reduce_op="sum").tolist()
+        self._sums.zero_()
+        names = _LOGGED if self.discriminator is not None else _LOGGED[:1]
+        numbers = {name: total / count for name, total in zip(names, sums, strict=False)}
+        self.log_dict({f"train_{name}": value for name, value in numbers.items()}, sync_dist=True)
+        if self.discriminator is not None:
+            self._judge(numbers)
+        for config in self.trainer.lr_scheduler_configs:
+            if config.interval == "epoch" and not isinstance(config.scheduler, ReduceLROnPlateau):
+                config.scheduler.step()
+        super().on_train_epoch_end()
+
+    def _judge(self, numbers: Mapping[str, float]) -> None:
+        """Warn when one of the networks has won."""
+        real, fake = (numbers[f"discriminator_accuracy_{kind}"] for kind in ("real", "fake"))
+        if min(real, fake) > _WON:
+            rank_zero_warn(
+                f"epoch {self.current_epoch}: the discriminator has won (right on {real:.1%} of true and {fake:.1%} of "
+                "made pictures): the generator learns from the distance alone; lower the discriminator's learning "
+                "rate, or set label_smoothing or spectral_norm"
+            )
+        elif max(real, fake) < 1 - _WON or (1 - fake > _WON and real > _WON):
+            rank_zero_warn(
+                f"epoch {self.current_epoch}: the generator has won (the discriminator is right on {real:.1%} of true "
+                f"and {fake:.1%} of made pictures): raise the discriminator's learning rate or l1_weight"
+            )
+
+
+_LOGGED = (
+    "loss",
+    "adversarial_loss",
+    "l1",
+    "discriminator_loss",
+    "discriminator_accuracy_real",
+    "discriminator_accuracy_fake",
+)

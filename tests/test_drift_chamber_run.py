@@ -1,0 +1,306 @@
+"""Drift chamber from end to end, through the command line: fit, test, predict, resume, two processes."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from conftest import CONFIGS
+from PIL import Image
+from runs import checkpoint, same, table
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from lit_hep.cli import main
+from lit_hep.evaluation.denoising import RATIOS, REJECTIONS
+from lit_hep.tasks.drift_chamber import Pix2PixGAN
+from lit_hep.tasks.drift_chamber.layout import pad
+from lit_hep.tasks.drift_chamber.simulation import simulate
+
+DENOISER = ["--config", str(CONFIGS / "drift_chamber.yaml")]
+ORIGINAL = [*DENOISER, "--config", str(CONFIGS / "drift_chamber_original.yaml")]
+MODEL = "--model.init_args"
+NATIVE = [*DENOISER, f"{MODEL}.net=native", f"{MODEL}.width=4"]
+GAN = [*NATIVE, f"{MODEL}.objective=gan", f"{MODEL}.ema=0.9", f"{MODEL}.noise=1", f"{MODEL}.spectral_norm=true"]
+GAN += [f"{MODEL}.gradient_clip=1", f"{MODEL}.adversarial_loss=hinge", "--data.init_args.mix=true"]
+VARIANTS = {
+    "denoiser": [*DENOISER, f"{MODEL}.width=4"],
+    "regression": NATIVE,
+    "gan": GAN,
+    "original": [*ORIGINAL, f"{MODEL}.width=4"],
+}
+HERE = ["--trainer.accelerator=cpu"]
+FIGURES = {"efficiency_rejection", "scores", "pixel_differences", "against_current", "events", "learning_curves"}
+TRAINED = ("loss", "adversarial_loss", "l1", "discriminator_loss")
+TRAINED += ("discriminator_accuracy_real", "discriminator_accuracy_fake")
+RUN, CHECKPOINTS = Path("tb_logs/drift_chamber/version_0"), Path("checkpoints/drift_chamber/version_0")
+EVENTS = 64
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory):
+    """Folder of simulated events of two beam currents."""
+    folder = tmp_path_factory.mktemp("drift_chamber_files")
+    simulate(folder, EVENTS, seed=3, current=(45, 45))
+    with h5py.File(folder / "events.hdf5", "r+") as file:
+        file["current"][::2] = 90
+    return folder
+
+
+@pytest.fixture
+def root(files, tmp_path, monkeypatch):
+    """The same as ``data/drift_chamber`` of a working folder of the test's own."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "data" / "drift_chamber"
+    folder.mkdir(parents=True)
+    (folder / "events.hdf5").write_bytes((files / "events.hdf5").read_bytes())
+    return folder
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_shipped_config_from_fit_to_prediction(name, root, capfd):
+    config = [*VARIANTS[name], *HERE]
+    main(["fit", *config, "--trainer.max_epochs", "2"])
+    assert {path.name for path in CHECKPOINTS.iterdir()} == {"epoch000.ckpt", "epoch001.ckpt", "best.ckpt", "last.ckpt"}
+    rows = table(RUN)
+    adversarial = name in ("gan", "original")
+    logged = {key.removeprefix("train_") for key in rows[0] if key.startswith("train_")}
+    assert logged == set(TRAINED if adversarial else TRAINED[:1])
+    assert {"val_loss", "val_efficiency_at_rejection_90"} <= set(rows[0])
+    if adversarial:
+        assert all(
+            0 <= float(row[f"train_discriminator_accuracy_{kind}"]) <= 1 for row in rows for kind in ("real", "fake")
+        )
+
+    main(["test", *config, "--ckpt_path", "best"])
+    metrics = json.loads((RUN / "test/metrics.json").read_text())
+    assert {*RATIOS, *REJECTIONS, "threshold", "hit_efficiency_low", "purity_45_nA", "hit_efficiency_90_nA"} <= set(
+        metrics
+    )
+    assert {path.stem for path in (RUN / "test/figures").glob("*.png")} == FIGURES
+    scores = np.load(RUN / "test/predictions.npz")
+    assert set(scores) == {"id", "score", "keep", "truth"}
+    assert scores["score"].shape == (16, 36, 112) and scores["score"].dtype == np.float32
+    with h5py.File(root / "events.hdf5") as file:
+        image, truth = (file[kind][:][scores["id"]] > 0 for kind in ("all", "truth"))
+    assert not scores["score"][~image].any() and not scores["keep"][~image].any()
+    assert np.array_equal(scores["truth"], truth & image)
+    assert np.array_equal(scores["keep"], image & (scores["score"] >= metrics["threshold"]))
+    assert metrics["hit_efficiency"] == pytest.approx(scores["keep"][truth & image].mean())
+    with h5py.File(RUN / "test/cleaned.hdf5") as file:
+        assert np.array_equal(file["clean"][:], scores["keep"] * np.uint8(255))
+
+    main(["predict", *config])
+    again = np.load(RUN / "predict/predictions.npz")
+    assert set(again) == {"id", "score", "keep"} and np.array_equal(again["score"], scores["score"])
+    assert not Path("tb_logs/drift_chamber/version_1").exists()
+
+    task = Pix2PixGAN.load_from_checkpoint(CHECKPOINTS / "best.ckpt").eval()
+    with torch.no_grad():
+        direct = task(torch.from_numpy(image[:, None]))
+    assert direct.numpy() == pytest.approx(again["score"], abs=1e-6)
+
+
+PLATEAU = "torch.optim.lr_scheduler.ReduceLROnPlateau"
+PLATEAUS = [
+    f"{MODEL}.{network}_scheduler{option}"
+    for network in ("generator", "discriminator")
+    for option in (f"={PLATEAU}", ".patience=0", ".factor=0.5", ".threshold=0.5", ".mode=max")
+]
+RESUMED = {"gan": [*GAN, *PLATEAUS], "regression": NATIVE, "denoiser": VARIANTS["denoiser"]}
+
+
+@pytest.fixture(scope="module", params=RESUMED)
+def uninterrupted(request, tmp_path_factory, files):
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    options = [*RESUMED[request.param], *HERE, "--data.init_args.root", str(files), "--trainer.max_epochs", "4"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        main(["fit", *options])
+    return folder, options
+
+
+@pytest.mark.parametrize("stopped_after", [1, 3])
+def test_resumed_run_equals_the_uninterrupted_one_to_the_last_bit(uninterrupted, stopped_after, tmp_path, monkeypatch):
+    whole, options = uninterrupted
+    monkeypatch.chdir(tmp_path)
+    main(["fit", *options, "--trainer.max_epochs", str(stopped_after)])
+    torch.manual_seed(12345)  # nothing may depend on where the random state stands
+    main(["fit", *options, "--ckpt_path", "last"])
+    names = sorted(path.name for path in (whole / CHECKPOINTS).iterdir())
+    assert names == sorted(path.name for path in (tmp_path / CHECKPOINTS).iterdir())
+    for name in ("last.ckpt", "best.ckpt"):
+        one, two = (checkpoint(place / CHECKPOINTS / name) for place in (whole, tmp_path))
+        for part in ("state_dict", "optimizer_states", "lr_schedulers", "callbacks", "DriftChamberDataModule", "epoch"):
+            assert same(one[part], two[part]), (name, part)
+    for one, two in zip(*(table(place / RUN) for place in (whole, tmp_path)), strict=True):
+        assert one == two
+
+
+def test_plateau_lowers_both_rates(uninterrupted):
+    whole, options = uninterrupted
+    if not set(PLATEAUS) <= set(options):
+        pytest.skip("no plateau")
+    rows = table(whole / RUN)
+    rates = np.array([[float(row[name]) for name in row if name.startswith("lr-")] for row in rows])
+    assert rates.shape == (4, 2)
+    assert (rates[-1] < rates[0]).all()
+    assert len(checkpoint(whole / CHECKPOINTS / "last.ckpt")["optimizer_states"]) == 2
+
+
+def test_early_stopping_ends_a_gan_and_checkpoints_are_there_for_each_epoch(root):
+    stop = ["--trainer.callbacks.patience", "1", "--trainer.callbacks.min_delta", "1"]
+    main(["fit", *GAN, *HERE, *stop, "--trainer.max_epochs", "9"])
+    assert len(table(RUN)) == 2
+    assert {path.name for path in CHECKPOINTS.glob("epoch*")} == {"epoch000.ckpt", "epoch001.ckpt"}
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])
+@pytest.mark.parametrize("name", ["gan", "denoiser"])
+def test_precision_and_clipping(name, precision, root, monkeypatch):
+    norms = []
+    clip = torch.nn.utils.clip_grad_norm_
+
+    def noted(parameters, most):
+        clip(parameters, most)
+        norms.append(torch.stack([weight.grad.norm() for weight in parameters if weight.grad is not None]).norm())
+        return norms[-1]
+
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", noted)
+    options = [
+        f"{MODEL}.gradient_clip=0.001",
+        f"{MODEL}.generator_optimizer.init_args.fused=false",
+        "--trainer.max_epochs=1",
+    ]
+    main(["fit", *VARIANTS[name], *HERE, *options, "--trainer.precision", precision])
+    norms = torch.stack(norms)
+    assert len(norms) == (4 if name == "gan" else 2)
+    assert (norms[norms.isfinite()] < 0.0011).all() and norms.isfinite().any()
+    assert all(value.isfinite().all() for value in checkpoint(CHECKPOINTS / "last.ckpt")["state_dict"].values())
+
+
+def test_moving_average_follows_the_generator(root):
+    """After many steps the average is torch's own; before, it hurries."""
+    main(["fit", *GAN, *HERE, "--trainer.max_epochs", "1"])
+    state = checkpoint(CHECKPOINTS / "last.ckpt")["state_dict"]
+    names = [name for name in state if name.startswith("net.")]
+    assert names and {name.replace("net.", "average.", 1) for name in names} <= set(state)
+    task = Pix2PixGAN.load_from_checkpoint(CHECKPOINTS / "last.ckpt")
+    weights = [[value.clone() for value in net.parameters()] for net in (task.average, task.net)]
+    assert any(not torch.equal(*pair) for pair in zip(*weights, strict=True))
+    get_ema_multi_avg_fn(0.9)(weights[0], weights[1], 10)
+    late = type("Late", (Pix2PixGAN,), {"global_step": 10_000})
+    task.__class__ = late
+    task._follow(task.average)
+    assert all(torch.allclose(*pair) for pair in zip(task.average.parameters(), weights[0], strict=True))
+
+
+def test_padded_batches_and_padded_files_give_the_same_numbers(root, tmp_path):
+    main(
+        [
+            "prepare",
+            "drift_chamber",
+            "--source",
+            str(root / "events.hdf5"),
+            "--output",
+            "padded/events.hdf5",
+            "--layout",
+            "padded",
+        ]
+    )
+    with h5py.File(root / "events.hdf5") as native, h5py.File("padded/events.hdf5") as padded:
+        assert padded["all"].shape == (EVENTS, 128, 128, 3)
+        assert np.array_equal(padded["all"][..., 1], pad(native["all"][:]))
+    main(["fit", *VARIANTS["regression"], *HERE, "--trainer.max_epochs", "1"])
+    numbers = []
+    for options in ([], ["--data.init_args.layout=padded"], ["--data.init_args.root=padded"]):
+        main(["test", *VARIANTS["regression"], *HERE, *options])
+        numbers.append((RUN / "test/metrics.json").read_text())
+    assert numbers[0] == numbers[1] == numbers[2]
+    with h5py.File(RUN / "test/cleaned.hdf5") as file:
+        assert file["clean"].shape == (16, 128, 128, 3)
+
+
+def test_pictures_in_pictures_out(root, tmp_path):
+    (tmp_path / "png").mkdir()
+    simulate(tmp_path / "png", 30, seed=5, layout="png")
+    main(["fit", *VARIANTS["denoiser"], *HERE, "--trainer.max_epochs", "1", "--data.init_args.root=png"])
+    main(["test", *VARIANTS["denoiser"], *HERE, "--data.init_args.root=png"])
+    scores = np.load(RUN / "test/predictions.npz")
+    for name, keep in zip(scores["id"], scores["keep"], strict=True):
+        with Image.open(RUN / f"test/cleaned/{name}_clean_.png") as image:
+            assert image.size == (112, 36) and image.mode == "RGB"
+            assert np.array_equal(np.asarray(image)[..., 0], keep * np.uint8(255))
+    main(
+        [
+            "predict",
+            *VARIANTS["denoiser"],
+            *HERE,
+            "--data.init_args.root=png",
+            "--data.init_args.predict_root",
+            str(root),
+        ]
+    )
+    assert np.load(RUN / "predict/predictions.npz")["score"].shape == (EVENTS, 36, 112)
+    assert (RUN / "predict/cleaned.hdf5").is_file()
+
+
+def test_events_streamed_from_disk_give_the_same_numbers(root):
+    main(["fit", *VARIANTS["regression"], *HERE, "--trainer.max_epochs", "1"])
+    numbers = []
+    for memory in ("8", "1"):
+        main(["test", *VARIANTS["regression"], *HERE, "--data.init_args.memory_gib", memory])
+        numbers.append(json.loads((RUN / "test/metrics.json").read_text()))
+    assert numbers[0] == pytest.approx(numbers[1])
+    main(["fit", *VARIANTS["regression"], *HERE, "--trainer.max_epochs", "1", "--data.init_args.memory_gib", "1"])
+    assert float(table("tb_logs/drift_chamber/version_1")[0]["train_loss"]) > 0
+
+
+@pytest.mark.parametrize("words", [[], ["--index", "0", "5"]])
+def test_show(root, words):
+    main(["show", *DENOISER, "--output", "some.png", *words])
+    assert Path("some.png").read_bytes().startswith(b"\x89PNG")
+
+
+CRATERS = ["--data=lit_hep.CraterDataModule", "--data.init_args.root=craters", "--data.init_args.simulation_size=20"]
+
+
+def test_data_of_another_task_are_refused(root, capfd):
+    with pytest.raises(SystemExit) as end:
+        main(["fit", *DENOISER, *HERE, *CRATERS])
+    assert end.value.code == 2
+    assert "Pix2PixGAN takes its events from DriftChamberDataModule" in capfd.readouterr().err
+
+
+SAVE = """
+import torch
+from lightning.pytorch import Callback
+
+class SaveRank(Callback):
+    def on_train_end(self, trainer, module):
+        torch.save(module.state_dict(), f"rank{trainer.global_rank}.pt")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["gan", "regression"])
+def test_two_processes_have_equal_weights(name, root, monkeypatch):
+    Path("saving.py").write_text(SAVE)
+    monkeypatch.setenv("PYTHONPATH", ".")
+    strategy = "ddp_find_unused_parameters_true" if name == "gan" else "ddp"
+    ddp = ["--config", str(CONFIGS / "hardware/ddp.yaml"), "--trainer.devices=2", f"--trainer.strategy={strategy}"]
+    ddp += ["--trainer.callbacks+=saving.SaveRank"]
+    for command in ("fit", "test"):
+        words = [sys.executable, "-m", "lit_hep", command, *VARIANTS[name], *HERE, *ddp]
+        words += ["--trainer.max_epochs=2", "--data.init_args.batch_size=5"] if command == "fit" else []
+        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=250)
+        assert done.returncode == 0, done.stderr[-3000:]
+    first, second = (torch.load(f"rank{rank}.pt", weights_only=True) for rank in (0, 1))
+    running = ("running_mean", "running_var")  # of the batches that each process saw; the checkpoint has the first's
+    assert all(torch.equal(first[key], second[key]) for key in first if not key.endswith(running))
+    assert len(table(RUN)) == 2
+    scores = np.load(RUN / "test/predictions.npz")
+    assert len(set(scores["id"])) == len(scores["id"]) == 16
