@@ -76,4 +76,7 @@ def _choose(
             options.add_function_arguments(functions[task])
             tasks.add_subcommand(task, options, help=str(functions[task].__doc__).splitlines()[0])
     chosen = parser.parse_args(list(words))
-    return chosen.task, functions[chosen.task], dict(parser.instantiate_classes(chosen)[chosen.task])
+    try:
+        return chosen.task, functions[chosen.task], dict(parser.instantiate_classes(chosen)[chosen.task])
+    except ValueError as error:
+        raise ConfigError(f"{command} {chosen.task}: {error.__cause__ or error}") from error

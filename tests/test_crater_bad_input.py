@@ -272,6 +272,7 @@ BAD_CHECKPOINT = {  # command, what was done to the run's checkpoint, what is sa
 }
 
 BAD_OPTION = {  # command, what is said
+    "scene upside down": ("simulate crater --root new --scene.blur [0.3,0.1]", r"^simulate crater: scene\.blur"),
     "no command": ("", r'expected "subcommand" to be one of \{fit,validate,test,predict,show\}'),
     "unknown command": (f"train {TASK}", r"train.*fit"),
     "no config": ("fit", r"give a task's config: --config configs/crater\.yaml"),
