@@ -101,6 +101,11 @@ CASES = {  # command, what was done before, what is said
     "noisy picture without partner": (PNG, remove(CLEAN), r"^png: 1 pictures without a partner: 000003_all_\.png;"),
     "clean picture without partner": (PNG, remove(NOISY), r"^png: 1 pictures without a partner: 000003_truth_\.png;"),
     "name misspelt": (PNG, lambda: CLEAN.rename("png/00003_truth_.png"), r"^png: 2 pictures without a partner: .*003_"),
+    "two names for one event": (
+        PNG,
+        lambda: shutil.copy(NOISY, "png/_all_000003.png"),
+        r"^png: 000003_all_\.png and _all_000003\.png would be one event; rename one of them",
+    ),
     "rows and columns swapped": (PNG, picture(HIT.T), r"000003_all_\.png: pictures of 112 x 36 x 3.*swapped"),
     "a picture of another size": (PNG, picture(HIT[:, 1:]), r"000003_all_\.png: pictures of 36 x 111 x 3"),
     "coloured picture": (PNG, coloured, r"000003_all_\.png: is coloured; expected white where a wire has a hit"),

@@ -1,6 +1,7 @@
 """Drift chamber from end to end, through the command line: fit, test, predict, resume, two processes."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -34,7 +35,7 @@ VARIANTS = {
 }
 HERE = ["--trainer.accelerator=cpu"]
 FIGURES = {"efficiency_rejection", "scores", "pixel_differences", "against_current", "events", "learning_curves"}
-TRAINED = ("loss", "adversarial_loss", "l1", "discriminator_loss")
+TRAINED = ("loss", "adversarial_loss", "distance", "discriminator_loss")
 TRAINED += ("discriminator_accuracy_real", "discriminator_accuracy_fake")
 RUN, CHECKPOINTS = Path("tb_logs/drift_chamber/version_0"), Path("checkpoints/drift_chamber/version_0")
 EVENTS = 64
@@ -289,7 +290,7 @@ class SaveRank(Callback):
 @pytest.mark.parametrize("name", ["gan", "regression"])
 def test_two_processes_have_equal_weights(name, root, monkeypatch):
     Path("saving.py").write_text(SAVE)
-    monkeypatch.setenv("PYTHONPATH", ".")
+    monkeypatch.setenv("PYTHONPATH", ".", prepend=os.pathsep)
     strategy = "ddp_find_unused_parameters_true" if name == "gan" else "ddp"
     ddp = ["--config", str(CONFIGS / "hardware/ddp.yaml"), "--trainer.devices=2", f"--trainer.strategy={strategy}"]
     ddp += ["--trainer.callbacks+=saving.SaveRank"]

@@ -34,7 +34,9 @@ class Pix2PixGAN(DenoisingTask):
         dropout: In the generator's first three steps up.
         masked: Multiply the made picture by the input: what is no hit cannot become one.
         adversarial_loss: Cross-entropy, hinge or least squares.
-        l1_weight: Of the mean distance, over all pixels, between made and true picture (LAMBDA in the original).
+        distance: Between made and true picture: the mean over all pixels of the absolute difference, as in the
+            original, or each hit's cross-entropy.
+        distance_weight: Of that in the generator's loss beside the adversarial one (LAMBDA in the original).
         label_smoothing: What the label of true pictures lacks to 1, for the discriminator.
         noise: Channels of normal noise beside the input, 0 in evaluation; not for the denoiser.
         spectral_norm: In the discriminator, in place of batch norm.
@@ -57,7 +59,8 @@ class Pix2PixGAN(DenoisingTask):
         dropout: float = 0.5,
         masked: bool = True,
         adversarial_loss: AdversarialLoss = "bce",
-        l1_weight: float = 100,
+        distance: Literal["l1", "bce"] = "l1",
+        distance_weight: float = 100,
         label_smoothing: float = 0,
         noise: int = 0,
         spectral_norm: bool = False,
@@ -75,9 +78,10 @@ class Pix2PixGAN(DenoisingTask):
             raise ConfigError("label_smoothing has no meaning for the hinge loss; set it to 0")
         if not (0 <= label_smoothing < 1 and 0 <= dropout < 1):
             raise ConfigError(f"label_smoothing {label_smoothing}, dropout {dropout}: must lie from 0 to below 1")
-        if width < 1 or noise < 0 or l1_weight < 0:
+        if width < 1 or noise < 0 or distance_weight < 0:
             raise ConfigError(
-                f"width {width}, noise {noise}, l1_weight {l1_weight}: width must be 1 or more, the others not below 0"
+                f"width {width}, noise {noise}, distance_weight {distance_weight}: "
+                "width must be 1 or more, the others not below 0"
             )
         if (ema is not None and not 0 < ema < 1) or (gradient_clip is not None and gradient_clip <= 0):
             raise ConfigError(f"ema {ema}, gradient_clip {gradient_clip}: ema must lie between 0 and 1, both above 0")
@@ -155,7 +159,7 @@ class Pix2PixGAN(DenoisingTask):
             terms = [loss.detach()] + [loss.new_zeros(())] * (len(_LOGGED) - 1)
             self._descend(0, loss)
         else:
-            loss, terms = self._compete(self.discriminator, self.picture(hits), self.picture(truth))
+            loss, terms = self._compete(self.discriminator, hits, truth)
         self._sums += len(hits) * torch.stack([*terms, loss.new_ones(())])
         if self.average is not None:
             self._follow(self.average)
@@ -164,20 +168,25 @@ class Pix2PixGAN(DenoisingTask):
                 config.scheduler.step()  # type: ignore[call-arg]
         return loss.detach()
 
-    def _compete(self, discriminator: nn.Module, given: Tensor, truth: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def _compete(self, discriminator: nn.Module, hits: Tensor, truth: Tensor) -> tuple[Tensor, list[Tensor]]:
         """A step of the discriminator, then of the generator, which learns what the other thinks of its pictures."""
         kind: AdversarialLoss = self.hparams["adversarial_loss"]
-        made = self.generate(given).float().sigmoid()
+        given, wanted = self.picture(hits), self.picture(truth)
+        logits = self.generate(given)
+        made = logits.float().sigmoid()
         if self.hparams["masked"]:
             made = made * given
-        real = discriminator(torch.cat([given, truth], dim=1))
+        real = discriminator(torch.cat([given, wanted], dim=1))
         fake = discriminator(torch.cat([given, made.detach()], dim=1))
         rival = discriminator_loss(real, fake, kind, self.hparams["label_smoothing"])
         self._descend(1, rival)
         discriminator.requires_grad_(False)  # its gradients would be computed for nothing
         adversarial = generator_loss(discriminator(torch.cat([given, made], dim=1)), kind)
-        distance = (made - truth).abs().mean()
-        loss = adversarial + self.hparams["l1_weight"] * distance
+        if self.hparams["distance"] == "l1":
+            distance = (made - wanted).abs().mean()
+        else:
+            distance = self.hit_loss(self._native(logits), hits, truth)
+        loss = adversarial + self.hparams["distance_weight"] * distance
         self._descend(0, loss)
         discriminator.requires_grad_(True)
         right = taken_for_real(real, kind), 1 - taken_for_real(fake, kind)
@@ -231,14 +240,14 @@ class Pix2PixGAN(DenoisingTask):
         elif max(real, fake) < 1 - _WON or (1 - fake > _WON and real > _WON):
             rank_zero_warn(
                 f"epoch {self.current_epoch}: the generator has won (the discriminator is right on {real:.1%} of true "
-                f"and {fake:.1%} of made pictures): raise the discriminator's learning rate or l1_weight"
+                f"and {fake:.1%} of made pictures): raise the discriminator's learning rate or distance_weight"
             )
 
 
 _LOGGED = (
     "loss",
     "adversarial_loss",
-    "l1",
+    "distance",
     "discriminator_loss",
     "discriminator_accuracy_real",
     "discriminator_accuracy_fake",

@@ -146,9 +146,19 @@ class Checker:
 
 
 def find_pngs(folder: Path, marker: str = "") -> dict[str, Path]:
-    """PNG files of a folder whose name holds a marker: name without it, and file."""
-    found = (path for path in folder.iterdir() if path.suffix.lower() == ".png" and marker in path.stem)
-    return {path.stem.replace(marker or "_all_", "_").strip("_"): path for path in sorted(found)}
+    """PNG files of a folder whose name holds a marker: name without it, and file.
+
+    Raises:
+        DataError: Two have the same name but for the marker's place.
+    """
+    named = dict[str, Path]()
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() == ".png" and marker in path.stem:
+            name = path.stem.replace(marker or ALL, "_").strip("_")
+            if name in named:
+                raise DataError(f"{folder}: {named[name].name} and {path.name} would be one event; rename one of them")
+            named[name] = path
+    return named
 
 
 def find_pairs(folder: Path) -> dict[str, tuple[Path, Path]]:
