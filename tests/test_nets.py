@@ -6,6 +6,7 @@ from torch import nn
 
 from lit_hep.nets.cost import multiply_adds, parameters
 from lit_hep.nets.lenet import LeNet5
+from lit_hep.nets.phinet import PhiNet
 from lit_hep.nets.resnet import ResNet
 from lit_hep.nets.vision import efficientnet_b0, resnet18
 
@@ -13,6 +14,7 @@ NETS = {  # how it is built, parameters and multiply-adds with 2 channels and on
     "lenet5": (LeNet5, 61_091, 533_364),
     "lenet5_bn": (lambda **options: LeNet5(batch_norm=True, **options), 61_543, 533_364),
     "resnet15": (ResNet, 174_529, 26_509_376),
+    "phinet": (PhiNet, 214_353, 5_901_376),
     "resnet18": (resnet18, 11_168_769, 554_828_288),
     "efficientnet_b0": (efficientnet_b0, 4_008_541, 31_672_960),
 }
@@ -51,6 +53,17 @@ def test_images_of_a_batch_do_not_see_each_other(name):
 def test_resnet15_has_15_convolutions():
     assert sum(isinstance(layer, nn.Conv2d) for layer in ResNet().modules()) == 15
     assert ResNet()(torch.rand(2, 2, 48, 20)).shape == (2, 1), "of any size"
+
+
+def test_phinet_looks_at_the_rows_around_the_seed():
+    torch.manual_seed(3)
+    net = PhiNet().eval()
+    image = torch.rand(2, 2, 32, 32)
+    far, near = image.clone(), image.clone()
+    far[:, :, :11] = far[:, :, 22:] = 0
+    near[:, :, 21] = 0
+    with torch.no_grad():
+        assert torch.equal(net(far), net(image)) and not torch.equal(net(near), net(image))
 
 
 def test_cost_is_counted_as_on_paper():

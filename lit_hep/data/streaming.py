@@ -21,7 +21,7 @@ from lit_hep.errors import ConfigError
 
 _GIB = 2**30
 _LIBRARIES = 1.0  # GiB that the process takes without data
-_BLOCKS = 32  # blocks that would fill the memory allowed; a few exist at a time, the libraries take the rest
+_BLOCKS = 64  # blocks that would fill the memory allowed; a few exist at a time, the libraries take the rest
 
 
 def fits(tables: Sequence[Table], names: Sequence[str], memory_gib: float) -> bool:
@@ -38,7 +38,7 @@ class StreamedColumns(Dataset[dict[str, Tensor]]):
         tables: The files; of each, a block holds the same share.
         names: Column to data set, of the large columns.
         columns: The other columns: name to tensor (N, ...).
-        memory_gib: Memory that the process may take, in GiB, its libraries (1 GiB) included; a block is a 32nd.
+        memory_gib: Memory that the process may take, in GiB, its libraries (1 GiB) included; a block is a 64th.
 
     Raises:
         ConfigError: A chunk of a file is larger than a block.

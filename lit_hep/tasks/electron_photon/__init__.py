@@ -1,0 +1,5 @@
+"""Electron or photon, from crops of the CMS electromagnetic calorimeter."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

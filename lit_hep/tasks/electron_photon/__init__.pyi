@@ -1,0 +1,2 @@
+from .datamodule import ElectronPhotonDataModule as ElectronPhotonDataModule
+from .module import ElectronPhoton as ElectronPhoton
