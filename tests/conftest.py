@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,17 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # small networks; and two process
 CONFIGS = Path(__file__).parents[1] / "configs"
 CRATER = ["--config", str(CONFIGS / "crater.yaml")]
 ORIGINAL = [*CRATER, "--config", str(CONFIGS / "crater_original.yaml")]
+
+
+@pytest.fixture(autouse=True)
+def alone():
+    """What Lightning sets up for several processes, a port in use among it, ends with the test."""
+    before = set(os.environ)
+    yield
+    if (torch := sys.modules.get("torch")) and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+    for name in os.environ.keys() - before:
+        del os.environ[name]
 
 
 @pytest.fixture(scope="session")
