@@ -101,7 +101,7 @@ def simulate(
     """Write drift-chamber events.
 
     Args:
-        root: Existing folder for ``events.hdf5``, or for pictures ``NNNNNN_all_.png`` and ``NNNNNN_truth_.png`` (112
+        root: Vacant folder for ``events.hdf5``, or for pictures ``NNNNNN_all_.png`` and ``NNNNNN_truth_.png`` (112
             wide, 36 high, RGB) and ``current.csv``.
         size: Number of events.
         seed: Seed of the random numbers; the same seed gives the same events, and more events begin with the fewer.

@@ -196,7 +196,7 @@ def simulate(root: Path, size: int = 20_000, seed: int = 1, scene: Ecal = Ecal()
     """Write crops of the calorimeter around electrons and photons, in two HDF5 files.
 
     Args:
-        root: Existing folder for SingleElectronPt50_IMGCROPS.hdf5 and SinglePhotonPt50_IMGCROPS.hdf5, each with
+        root: Vacant folder for SingleElectronPt50_IMGCROPS.hdf5 and SinglePhotonPt50_IMGCROPS.hdf5, each with
             ``X`` (size, 32, 32, 2), energy / 50 GeV and time / 50 ns, and ``y`` (size,), 1 for electrons.
         size: Images a class.
         seed: Seed of the random numbers; the same seed gives the same images, and a larger set begins with the smaller.
