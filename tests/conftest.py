@@ -3,6 +3,8 @@
 import os
 import shutil
 import sys
+from functools import cache
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -10,8 +12,14 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # small networks; and two processes share two cores
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-CRATER = ["--config", str(CONFIGS / "crater.yaml")]
-ORIGINAL = [*CRATER, "--config", str(CONFIGS / "crater_original.yaml")]
+
+
+def config(*names):
+    """Words of the command line that layer shipped configs."""
+    return [word for name in names for word in ("--config", str(CONFIGS / f"{name}.yaml"))]
+
+
+CRATER, ORIGINAL = config("crater"), config("crater", "crater_original")
 
 
 @pytest.fixture(autouse=True)
@@ -25,19 +33,35 @@ def alone():
         del os.environ[name]
 
 
-@pytest.fixture(scope="session")
-def crater_files(tmp_path_factory):
-    """Folder of a simulated crater data set: 90 labelled, 29 unlabelled and 23 images to predict."""
-    from lit_hep.tasks.crater.simulation import simulate
+SIZES = {"crater": 90, "electron_photon": 150, "drift_chamber": 64}
+"""Of the small simulated data set of each task."""
 
-    folder = tmp_path_factory.mktemp("crater_files")
-    simulate(folder, size=90, seed=3)
+
+@pytest.fixture(scope="session")
+def simulated(tmp_path_factory):
+    """Of a task's name, the folder of its small simulated data set."""
+
+    @cache
+    def folder(task):
+        path = tmp_path_factory.mktemp(task)
+        import_module(f"lit_hep.tasks.{task}.simulation").simulate(path, size=SIZES[task], seed=3)
+        return path
+
     return folder
 
 
 @pytest.fixture
-def crater_root(crater_files, tmp_path, monkeypatch):
-    """The same files as ``data/crater`` of a working folder of the test's own."""
-    monkeypatch.chdir(tmp_path)
-    shutil.copytree(crater_files, tmp_path / "data" / "crater")
-    return tmp_path / "data" / "crater"
+def placed(simulated, tmp_path, monkeypatch):
+    """Of a task's name, the same files as ``data/<task>`` of a working folder of the test's own."""
+
+    def folder(task):
+        monkeypatch.chdir(tmp_path)
+        return Path(shutil.copytree(simulated(task), tmp_path / "data" / task))
+
+    return folder
+
+
+@pytest.fixture
+def crater_root(placed):
+    """90 labelled, 29 unlabelled and 23 images to predict."""
+    return placed("crater")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from lit_hep.data.batches import Columns, EpochBatches
+from lit_hep.data.batches import Columns, EpochBatches, batch_sizes
 from lit_hep.data.files import fill, replacing
 from lit_hep.data.splits import SplitRule, make_splits, make_subset, saved_splits
 from lit_hep.errors import ConfigError, DataError, OutputError
@@ -38,6 +38,13 @@ def test_global_batches_do_not_depend_on_the_number_of_processes():
     together = zip(batches(0, 2, batch_size=3), batches(1, 2, batch_size=3), strict=True)
     for one, two in zip(alone[:-1], list(together)[:-1], strict=True):
         assert sorted(one.tolist()) == sorted(torch.cat(two).tolist())
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "sizes"), [(8, 4, [4, 4]), (9, 4, [4, 5]), (10, 4, [4, 4, 2]), (3, 1, [1, 1, 1]), (1, 4, [1])]
+)
+def test_no_batch_of_a_single_sample_at_the_end(count, size, sizes):
+    assert batch_sizes(count, size) == sizes
 
 
 def test_order_is_a_function_of_seed_and_epoch():

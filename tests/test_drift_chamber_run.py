@@ -1,18 +1,15 @@
 """Drift chamber from end to end, through the command line: fit, test, predict, resume, two processes."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 import torch
-from conftest import CONFIGS
+from conftest import SIZES, config
 from PIL import Image
-from runs import checkpoint, same, table
+from runs import checkpoint, table
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from lit_hep.cli import main
@@ -21,8 +18,7 @@ from lit_hep.tasks.drift_chamber import Pix2PixGAN
 from lit_hep.tasks.drift_chamber.layout import pad
 from lit_hep.tasks.drift_chamber.simulation import simulate
 
-DENOISER = ["--config", str(CONFIGS / "drift_chamber.yaml")]
-ORIGINAL = [*DENOISER, "--config", str(CONFIGS / "drift_chamber_original.yaml")]
+DENOISER, ORIGINAL = config("drift_chamber"), config("drift_chamber", "drift_chamber_original")
 MODEL = "--model.init_args"
 NATIVE = [*DENOISER, f"{MODEL}.net=native", f"{MODEL}.width=4"]
 GAN = [*NATIVE, f"{MODEL}.objective=gan", f"{MODEL}.ema=0.9", f"{MODEL}.noise=1", f"{MODEL}.spectral_norm=true"]
@@ -38,33 +34,22 @@ FIGURES = {"efficiency_rejection", "scores", "pixel_differences", "against_curre
 TRAINED = ("loss", "adversarial_loss", "distance", "discriminator_loss")
 TRAINED += ("discriminator_accuracy_real", "discriminator_accuracy_fake")
 RUN, CHECKPOINTS = Path("tb_logs/drift_chamber/version_0"), Path("checkpoints/drift_chamber/version_0")
-EVENTS = 64
-
-
-@pytest.fixture(scope="session")
-def files(tmp_path_factory):
-    """Folder of simulated events of two beam currents."""
-    folder = tmp_path_factory.mktemp("drift_chamber_files")
-    simulate(folder, EVENTS, seed=3, current=(45, 45))
-    with h5py.File(folder / "events.hdf5", "r+") as file:
-        file["current"][::2] = 90
-    return folder
+EVENTS = SIZES["drift_chamber"]
 
 
 @pytest.fixture
-def root(files, tmp_path, monkeypatch):
-    """The same as ``data/drift_chamber`` of a working folder of the test's own."""
-    monkeypatch.chdir(tmp_path)
-    folder = tmp_path / "data" / "drift_chamber"
-    folder.mkdir(parents=True)
-    (folder / "events.hdf5").write_bytes((files / "events.hdf5").read_bytes())
+def root(placed):
+    """Simulated events, of two beam currents."""
+    folder = placed("drift_chamber")
+    with h5py.File(folder / "events.hdf5", "r+") as file:
+        file["current"][:] = np.where(np.arange(EVENTS) % 2, 45, 90)
     return folder
 
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_shipped_config_from_fit_to_prediction(name, root, capfd):
-    config = [*VARIANTS[name], *HERE]
-    main(["fit", *config, "--trainer.max_epochs", "2"])
+    words = [*VARIANTS[name], *HERE]
+    main(["fit", *words, "--trainer.max_epochs", "2"])
     assert {path.name for path in CHECKPOINTS.iterdir()} == {"epoch000.ckpt", "epoch001.ckpt", "best.ckpt", "last.ckpt"}
     rows = table(RUN)
     adversarial = name in ("gan", "original")
@@ -76,7 +61,7 @@ def test_shipped_config_from_fit_to_prediction(name, root, capfd):
             0 <= float(row[f"train_discriminator_accuracy_{kind}"]) <= 1 for row in rows for kind in ("real", "fake")
         )
 
-    main(["test", *config, "--ckpt_path", "best"])
+    main(["test", *words, "--ckpt_path", "best"])
     metrics = json.loads((RUN / "test/metrics.json").read_text())
     assert {*RATIOS, *REJECTIONS, "threshold", "hit_efficiency_low", "purity_45_nA", "hit_efficiency_90_nA"} <= set(
         metrics
@@ -94,7 +79,7 @@ def test_shipped_config_from_fit_to_prediction(name, root, capfd):
     with h5py.File(RUN / "test/cleaned.hdf5") as file:
         assert np.array_equal(file["clean"][:], scores["keep"] * np.uint8(255))
 
-    main(["predict", *config])
+    main(["predict", *words])
     again = np.load(RUN / "predict/predictions.npz")
     assert set(again) == {"id", "score", "keep"} and np.array_equal(again["score"], scores["score"])
     assert not Path("tb_logs/drift_chamber/version_1").exists()
@@ -105,51 +90,20 @@ def test_shipped_config_from_fit_to_prediction(name, root, capfd):
     assert direct.numpy() == pytest.approx(again["score"], abs=1e-6)
 
 
-PLATEAU = "torch.optim.lr_scheduler.ReduceLROnPlateau"
-PLATEAUS = [
-    f"{MODEL}.{network}_scheduler{option}"
-    for network in ("generator", "discriminator")
-    for option in (f"={PLATEAU}", ".patience=0", ".factor=0.5", ".threshold=0.5", ".mode=max")
-]
-RESUMED = {"gan": [*GAN, *PLATEAUS], "regression": NATIVE, "denoiser": VARIANTS["denoiser"]}
-
-
-@pytest.fixture(scope="module", params=RESUMED)
-def uninterrupted(request, tmp_path_factory, files):
-    folder = tmp_path_factory.mktemp("uninterrupted")
-    options = [*RESUMED[request.param], *HERE, "--data.init_args.root", str(files), "--trainer.max_epochs", "4"]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        main(["fit", *options])
-    return folder, options
-
-
-@pytest.mark.parametrize("stopped_after", [1, 3])
-def test_resumed_run_equals_the_uninterrupted_one_to_the_last_bit(uninterrupted, stopped_after, tmp_path, monkeypatch):
-    whole, options = uninterrupted
-    monkeypatch.chdir(tmp_path)
-    main(["fit", *options, "--trainer.max_epochs", str(stopped_after)])
-    torch.manual_seed(12345)  # nothing may depend on where the random state stands
-    main(["fit", *options, "--ckpt_path", "last"])
-    names = sorted(path.name for path in (whole / CHECKPOINTS).iterdir())
-    assert names == sorted(path.name for path in (tmp_path / CHECKPOINTS).iterdir())
-    for name in ("last.ckpt", "best.ckpt"):
-        one, two = (checkpoint(place / CHECKPOINTS / name) for place in (whole, tmp_path))
-        for part in ("state_dict", "optimizer_states", "lr_schedulers", "callbacks", "DriftChamberDataModule", "epoch"):
-            assert same(one[part], two[part]), (name, part)
-    for one, two in zip(*(table(place / RUN) for place in (whole, tmp_path)), strict=True):
-        assert one == two
-
-
-def test_plateau_lowers_both_rates(uninterrupted):
-    whole, options = uninterrupted
-    if not set(PLATEAUS) <= set(options):
-        pytest.skip("no plateau")
-    rows = table(whole / RUN)
-    rates = np.array([[float(row[name]) for name in row if name.startswith("lr-")] for row in rows])
-    assert rates.shape == (4, 2)
-    assert (rates[-1] < rates[0]).all()
-    assert len(checkpoint(whole / CHECKPOINTS / "last.ckpt")["optimizer_states"]) == 2
+def test_plateau_lowers_both_rates(root):
+    plateau = (
+        "=torch.optim.lr_scheduler.ReduceLROnPlateau",
+        ".patience=0",
+        ".factor=0.5",
+        ".threshold=0.5",
+        ".mode=max",
+    )
+    networks = ("generator", "discriminator")
+    options = [f"{MODEL}.{network}_scheduler{option}" for network in networks for option in plateau]
+    main(["fit", *GAN, *options, *HERE, "--trainer.max_epochs", "4"])
+    rates = np.array([[float(row[name]) for name in row if name.startswith("lr-")] for row in table(RUN)])
+    assert rates.shape == (4, 2) and (rates[-1] < rates[0]).all()
+    assert len(checkpoint(CHECKPOINTS / "last.ckpt")["optimizer_states"]) == 2
 
 
 def test_early_stopping_ends_a_gan_and_checkpoints_are_there_for_each_epoch(root):
@@ -258,50 +212,3 @@ def test_events_streamed_from_disk_give_the_same_numbers(root):
     assert numbers[0] == pytest.approx(numbers[1])
     main(["fit", *VARIANTS["regression"], *HERE, "--trainer.max_epochs", "1", "--data.init_args.memory_gib", "1"])
     assert float(table("tb_logs/drift_chamber/version_1")[0]["train_loss"]) > 0
-
-
-@pytest.mark.parametrize("words", [[], ["--index", "0", "5"]])
-def test_show(root, words):
-    main(["show", *DENOISER, "--output", "some.png", *words])
-    assert Path("some.png").read_bytes().startswith(b"\x89PNG")
-
-
-CRATERS = ["--data=lit_hep.CraterDataModule", "--data.init_args.root=craters", "--data.init_args.simulation_size=20"]
-
-
-def test_data_of_another_task_are_refused(root, capfd):
-    with pytest.raises(SystemExit) as end:
-        main(["fit", *DENOISER, *HERE, *CRATERS])
-    assert end.value.code == 2
-    assert "Pix2PixGAN takes its events from DriftChamberDataModule" in capfd.readouterr().err
-
-
-SAVE = """
-import torch
-from lightning.pytorch import Callback
-
-class SaveRank(Callback):
-    def on_train_end(self, trainer, module):
-        torch.save(module.state_dict(), f"rank{trainer.global_rank}.pt")
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["gan", "regression"])
-def test_two_processes_have_equal_weights(name, root, monkeypatch):
-    Path("saving.py").write_text(SAVE)
-    monkeypatch.setenv("PYTHONPATH", ".", prepend=os.pathsep)
-    strategy = "ddp_find_unused_parameters_true" if name == "gan" else "ddp"
-    ddp = ["--config", str(CONFIGS / "hardware/ddp.yaml"), "--trainer.devices=2", f"--trainer.strategy={strategy}"]
-    ddp += ["--trainer.callbacks+=saving.SaveRank"]
-    for command in ("fit", "test"):
-        words = [sys.executable, "-m", "lit_hep", command, *VARIANTS[name], *HERE, *ddp]
-        words += ["--trainer.max_epochs=2", "--data.init_args.batch_size=5"] if command == "fit" else []
-        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=250)
-        assert done.returncode == 0, done.stderr[-3000:]
-    first, second = (torch.load(f"rank{rank}.pt", weights_only=True) for rank in (0, 1))
-    running = ("running_mean", "running_var")  # of the batches that each process saw; the checkpoint has the first's
-    assert all(torch.equal(first[key], second[key]) for key in first if not key.endswith(running))
-    assert len(table(RUN)) == 2
-    scores = np.load(RUN / "test/predictions.npz")
-    assert len(set(scores["id"])) == len(scores["id"]) == 16

@@ -2,14 +2,12 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import CONFIGS
+from conftest import config
 from runs import BINARY_FIGURES, BINARY_KEYS, checkpoint, same, table
 from sklearn.metrics import roc_auc_score
 from spoil import change_hdf5
@@ -17,10 +15,8 @@ from spoil import change_hdf5
 from lit_hep.cli import main
 from lit_hep.data.hdf5 import open_table
 from lit_hep.tasks.electron_photon import ElectronPhoton
-from lit_hep.tasks.electron_photon.simulation import simulate
 
-ORIGINAL = ["--config", str(CONFIGS / "electron_photon.yaml")]
-BEST = [*ORIGINAL, "--config", str(CONFIGS / "electron_photon_resnet.yaml")]
+ORIGINAL, BEST = config("electron_photon"), config("electron_photon", "electron_photon_resnet")
 STREAM = ["--data.init_args.memory_gib", "0.06"]  # blocks of 122 images
 VIEWS = [f"--data.init_args.{option}" for option in ("reflect_eta=true", "reflect_phi=true", "shift=1", "smear=0.02")]
 SCALED = ["--model.init_args.energy=log", "--model.init_args.time=standard", "--data.init_args.balance=weights"]
@@ -33,29 +29,20 @@ WAYS = {
 RUN, CHECKPOINTS = Path("tb_logs/electron_photon/version_0"), Path("checkpoints/electron_photon/version_0")
 
 
-@pytest.fixture(scope="session")
-def files(tmp_path_factory):
-    """Folder of 150 simulated images of each class."""
-    folder = tmp_path_factory.mktemp("electron_photon")
-    simulate(folder, 150, 3)
-    return folder
-
-
 @pytest.fixture
-def root(files, tmp_path, monkeypatch):
-    """The same files as ``data/electron_photon`` of a working folder of the test's own."""
-    monkeypatch.chdir(tmp_path)
-    return Path(shutil.copytree(files, "data/electron_photon"))
+def root(placed):
+    """150 simulated images of each class."""
+    return placed("electron_photon")
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_from_fit_to_prediction(way, root):
-    config = [*WAYS[way], "--trainer.max_epochs", "2"]
-    main(["fit", *config])
+    words = [*WAYS[way], "--trainer.max_epochs", "2"]
+    main(["fit", *words])
     assert {path.name for path in CHECKPOINTS.iterdir()} == {"best.ckpt", "last.ckpt", "epoch000.ckpt", "epoch001.ckpt"}
     assert len(table(RUN)) == 2
 
-    main(["test", *config])
+    main(["test", *words])
     metrics = json.loads((RUN / "test/metrics.json").read_text())
     assert set(metrics) == BINARY_KEYS
     assert {path.stem for path in (RUN / "test/figures").glob("*.png")} == BINARY_FIGURES
@@ -65,35 +52,10 @@ def test_from_fit_to_prediction(way, root):
     assert (scores["label"] == named).all() and named.sum() == 15
     assert metrics["auroc"] == pytest.approx(roc_auc_score(named, scores["probability"]))
 
-    main(["predict", *config])
+    main(["predict", *words])
     again = np.load(RUN / "predict/predictions.npz")
     assert set(again) == {"id", "probability", "prediction"} and (again["id"] == scores["id"]).all()
     assert again["probability"] == pytest.approx(scores["probability"], abs=1e-6)
-
-
-@pytest.fixture(scope="module", params=["original", "views and scalings, streamed"])
-def uninterrupted(request, tmp_path_factory, files):
-    folder = tmp_path_factory.mktemp("uninterrupted")
-    options = [*WAYS[request.param], "--data.init_args.root", str(files), "--trainer.max_epochs", "4"]
-    options += ["--model.init_args.scheduler.init_args.patience", "0"]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        main(["fit", *options])
-    return folder, options
-
-
-@pytest.mark.parametrize("stopped_after", [1, 3])
-def test_resumed_run_equals_the_uninterrupted_one_to_the_last_bit(uninterrupted, stopped_after, tmp_path, monkeypatch):
-    whole, options = uninterrupted
-    monkeypatch.chdir(tmp_path)
-    main(["fit", *options, "--trainer.max_epochs", str(stopped_after)])
-    torch.manual_seed(12345)  # nothing may depend on where the random state stands
-    main(["fit", *options, "--ckpt_path", "last"])
-    for name in ("last.ckpt", "best.ckpt"):
-        one, two = (checkpoint(folder / CHECKPOINTS / name) for folder in (whole, tmp_path))
-        for part in ("state_dict", "optimizer_states", "lr_schedulers", "callbacks", "ElectronPhotonDataModule"):
-            assert same(one.get(part), two.get(part)), (name, part)
-    assert table(whole / RUN) == table(tmp_path / RUN)
 
 
 def test_workers_change_nothing(root):
@@ -128,17 +90,3 @@ def test_simulated_if_there_is_nothing(tmp_path, monkeypatch, caplog):
     assert Path("some.png").read_bytes().startswith(b"\x89PNG")
     assert len(open_table(Path("data/electron_photon/SinglePhotonPt50_IMGCROPS.hdf5"), ("X", "y"))) == 40
     assert "80 images; left out: 0 empty photon" in caplog.text
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("memory", ["8", "0.06"])
-def test_two_processes(root, memory):
-    ddp = ["--config", str(CONFIGS / "hardware/ddp.yaml"), "--trainer.devices", "2", "--trainer.accelerator", "cpu"]
-    for command in ("fit", "test"):
-        words = [sys.executable, "-m", "lit_hep", command, *ORIGINAL, *ddp, "--trainer.max_epochs", "2"]
-        words += ["--data.init_args.batch_size", "7", "--data.init_args.memory_gib", memory]
-        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=250)
-        assert done.returncode == 0, done.stderr[-3000:]
-    assert [path.name for path in Path("tb_logs/electron_photon").iterdir()] == ["version_0"]
-    scores = np.load(RUN / "test/predictions.npz")
-    assert len(set(scores["id"])) == len(scores["id"]) == 30

@@ -11,6 +11,7 @@ import pytest
 import torch
 from spoil import change_hdf5, edit, put, text
 
+from lit_hep.data.batches import batch_sizes
 from lit_hep.data.hdf5 import open_table
 from lit_hep.data.streaming import BlockLoader, EpochBlocks, StreamedColumns, ahead, batches, fits
 from lit_hep.errors import ConfigError, DataError
@@ -194,9 +195,10 @@ def test_memory_decides(data, tmp_path):
 def test_batches_are_cut_across_blocks(sizes):
     starts = np.cumsum([0, *sizes])
     blocks = [{"index": torch.arange(*pair)} for pair in pairwise(starts.tolist())]
-    cut = [batch["index"] for batch in batches(iter(blocks), 4)]
+    wanted = batch_sizes(sum(sizes), 4)
+    cut = [batch["index"] for batch in batches(iter(blocks), wanted)]
     assert torch.cat(cut).tolist() == list(range(sum(sizes)))
-    assert all(len(batch) == 4 for batch in cut[:-1]) and 0 < len(cut[-1]) <= 4
+    assert [len(batch) for batch in cut] == wanted
 
 
 def test_the_next_item_is_made_while_one_is_used():

@@ -80,6 +80,11 @@ class ClassificationTask(BaseTask):
         logits: Tensor = self.net(image)
         return logits.squeeze(1) if self.num_classes == 2 else logits
 
+    def outputs(self, image: Tensor) -> Tensor:
+        """What `losses` and `probabilities` start from: the logits of `forward`, unless a task keeps more."""
+        logits: Tensor = self(image)
+        return logits
+
     def losses(self, logits: Tensor, label: Tensor) -> Tensor:
         """Cross-entropy (B,) of each sample."""
         if self.num_classes == 2:
@@ -92,17 +97,17 @@ class ClassificationTask(BaseTask):
 
     def decisions(self, logits: Tensor) -> Tensor:
         """Class (B,) that is called."""
-        return (self.probabilities(logits) >= self.threshold).long() if self.num_classes == 2 else logits.argmax(1)
+        probability = self.probabilities(logits)
+        return (probability >= self.threshold).long() if self.num_classes == 2 else probability.argmax(1)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Mean loss, weighted if the batch has weights; counts stay on the device."""
-        logits = self(batch["image"])
+        logits = self.outputs(batch["image"])
         losses = self.losses(logits, batch["label"])
         with torch.no_grad():
+            probability, label = self.probabilities(logits), batch["label"]
             # at .5: the threshold of the last validation belongs to other weights
-            right = (
-                (logits > 0) == (batch["label"] > 0.5) if self.num_classes == 2 else logits.argmax(1) == batch["label"]
-            )
+            right = (probability > 0.5) == (label > 0.5) if self.num_classes == 2 else probability.argmax(1) == label
             self._sums += torch.stack([losses.sum(), right.sum(), losses.new_tensor(len(right))])
         return (losses * batch["weight"]).mean() if "weight" in batch else losses.mean()
 
@@ -116,7 +121,7 @@ class ClassificationTask(BaseTask):
     def evaluation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Keep the logits (with label and sample number) until the epoch's end."""
         known = [batch[name] for name in ("index", "label") if name in batch]
-        self._kept.append((*known, self(batch["image"])))
+        self._kept.append((*known, self.outputs(batch["image"])))
 
     validation_step = test_step = predict_step = evaluation_step
 
@@ -192,7 +197,7 @@ class ClassificationTask(BaseTask):
     @property
     def data(self) -> BaseDataModule:
         """The data module of the run."""
-        return self.trainer.datamodule  # type: ignore[attr-defined, no-any-return]
+        return self.data_of(BaseDataModule)  # type: ignore[type-abstract]
 
     def _folder(self, name: str) -> Path:
         return Path(self.trainer.log_dir or ".", name)  # to be asked for on all processes

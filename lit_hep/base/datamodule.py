@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from lit_hep.data.batches import Columns, EpochBatches, as_is
+from lit_hep.data.batches import Column, Columns, EpochBatches, as_is
 from lit_hep.data.files import fill, is_vacant, replacing
 from lit_hep.data.seeds import run_seed
 from lit_hep.data.splits import SplitRule, Splits, check_classes, digest, saved_splits
@@ -161,7 +161,11 @@ class BaseDataModule(LightningDataModule, ABC):
                 folder = Path(self.trainer.log_dir or ".")
             if self.class_names:
                 check_classes(self.labels(), self.root)
-            self.splits = saved_splits(folder / "splits.json", self.labels(), self.rule, self.root)
+            self.splits = self.divide(folder)
+
+    def divide(self, folder: Path) -> Splits:
+        """The division of the labelled samples: the one made earlier, or a new one, kept in `folder`."""
+        return saved_splits(folder / "splits.json", self.labels(), self.rule, self.root)
 
     @abstractmethod
     def labels(self) -> NDArray[np.int64]:
@@ -181,7 +185,7 @@ class BaseDataModule(LightningDataModule, ABC):
 
     @overload
     def loader(
-        self, columns: Mapping[str, Tensor], index: Tensor, *, train: bool = ..., weights: Tensor | None = ...
+        self, columns: Mapping[str, Column], index: Tensor, *, train: bool = ..., weights: Tensor | None = ...
     ) -> DataLoader[Any]: ...
 
     @overload
@@ -189,7 +193,7 @@ class BaseDataModule(LightningDataModule, ABC):
 
     def loader(
         self,
-        columns: Mapping[str, Tensor] | StreamedColumns,
+        columns: Mapping[str, Column] | StreamedColumns,
         index: Tensor,
         *,
         train: bool = False,

@@ -3,10 +3,10 @@
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
@@ -14,6 +14,8 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from lit_hep.data.seeds import run_seed, seed_all
 from lit_hep.errors import ConfigError
 from lit_hep.training.run import RunLogger, load_network
+
+Data = TypeVar("Data", bound=LightningDataModule)
 
 
 class BaseTask(LightningModule):
@@ -77,6 +79,17 @@ class BaseTask(LightningModule):
     def configure_optimizers(self) -> Any:
         """Optimizer and scheduler of the configuration."""
         return self.scheduled(self.parameters(), self.optimizer, self.scheduler)
+
+    def data_of(self, kind: type[Data]) -> Data:
+        """The data module of the run.
+
+        Raises:
+            ConfigError: It is not of this kind, but of another task.
+        """
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        if not isinstance(data, kind):
+            raise ConfigError(f"{type(self).__name__} takes its data from {kind.__name__}, not {type(data).__name__}")
+        return data
 
     def scheduled(
         self, parameters: Iterable[nn.Parameter], optimizer: OptimizerCallable, scheduler: LRSchedulerCallable | None

@@ -1,7 +1,7 @@
 """Columns of samples in memory, fetched a batch at a time."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -10,20 +10,31 @@ from torch.utils.data import Dataset, DistributedSampler
 from lit_hep.data.seeds import derive
 
 
-class Columns(Dataset[dict[str, Tensor]]):
-    """Named tensors of equal length; one look-up gives a whole batch.
+class Column(Protocol):
+    """What holds something of each sample: a tensor (N, ...), or what can be fetched and moved like one."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: Tensor, /) -> Any: ...
+
+    def to(self, device: torch.device, /) -> Self:
+        """The same on a device."""
+
+
+class Columns(Dataset[dict[str, Any]]):
+    """Named columns of equal length; one look-up gives a whole batch.
 
     Args:
-        columns: Name to tensor (N, ...).
+        columns: Name to tensor (N, ...), or to another `Column`.
     """
 
-    def __init__(self, columns: Mapping[str, Tensor]) -> None:
+    def __init__(self, columns: Mapping[str, Column]) -> None:
         self.columns = dict(columns)
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())))
 
-    def __getitem__(self, index: Tensor) -> dict[str, Tensor]:
+    def __getitem__(self, index: Tensor) -> dict[str, Any]:
         return {name: column[index] for name, column in self.columns.items()}
 
 
@@ -64,7 +75,7 @@ class EpochBatches(DistributedSampler[Any]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return -(-len(self.index) // (self.batch_size * self.num_replicas))
+        return len(batch_sizes(-(-len(self.index) // self.num_replicas), self.batch_size))
 
     def __iter__(self) -> Iterator[Tensor]:
         generator = torch.Generator().manual_seed(derive(self.seed, self.epoch))
@@ -76,8 +87,19 @@ class EpochBatches(DistributedSampler[Any]):
         else:
             order = self.index
         order = torch.cat([order, order[: -count % self.num_replicas]]).to(self.device)
-        for batch in torch.split(order, self.batch_size * self.num_replicas):
-            yield batch[self.rank :: self.num_replicas]
+        mine = order[self.rank :: self.num_replicas]
+        yield from torch.split(mine, batch_sizes(len(mine), self.batch_size))
+
+
+def batch_sizes(count: int, size: int) -> list[int]:
+    """Samples of each batch; a single one left at the end joins the batch before, as batch norm needs two."""
+    whole, rest = divmod(count, size)
+    sizes = [size] * whole
+    if rest == 1 and sizes:
+        sizes[-1] += 1
+    elif rest:
+        sizes.append(rest)
+    return sizes
 
 
 def as_is(batch: Any) -> Any:

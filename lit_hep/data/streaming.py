@@ -4,7 +4,7 @@ An epoch is a sequence of blocks. Each holds whole chunks, drawn at random, of e
 samples are shuffled and cut into batches while the next block is being read.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
-from lit_hep.data.batches import as_is
+from lit_hep.data.batches import as_is, batch_sizes
 from lit_hep.data.hdf5 import Table
 from lit_hep.data.seeds import derive
 from lit_hep.errors import ConfigError
@@ -158,9 +158,10 @@ class BlockLoader:
 
     def __init__(self, data: StreamedColumns, sampler: EpochBlocks, batch_size: int, num_workers: int = 0) -> None:
         self.dataset, self.sampler, self.batch_size, self.num_workers = data, sampler, batch_size, num_workers
+        self.sizes = batch_sizes(sampler.samples, batch_size)
 
     def __len__(self) -> int:
-        return -(-self.sampler.samples // self.batch_size)
+        return len(self.sizes)
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         blocks = iter(
@@ -174,7 +175,7 @@ class BlockLoader:
                 prefetch_factor=1 if self.num_workers else None,
             )
         )
-        return batches(blocks if self.num_workers else ahead(blocks), self.batch_size)
+        return batches(blocks if self.num_workers else ahead(blocks), self.sizes)
 
 
 def ahead(items: Iterator[Any]) -> Iterator[Any]:
@@ -186,21 +187,17 @@ def ahead(items: Iterator[Any]) -> Iterator[Any]:
             yield item
 
 
-def batches(blocks: Iterator[dict[str, Tensor]], size: int) -> Iterator[dict[str, Tensor]]:
-    """Cut blocks into batches of `size` samples; the last one may be smaller."""
-    rest: dict[str, Tensor] = {}
-    for block in blocks:
-        length = len(next(iter(block.values())))
-        start = 0
-        if rest:
-            start = size - len(next(iter(rest.values())))
-            rest = {name: torch.cat([column, block[name][:start]]) for name, column in rest.items()}
-            if start > length:
-                continue
-            yield rest
-        whole = start + (length - start) // size * size
-        for first in range(start, whole, size):
-            yield {name: column[first : first + size] for name, column in block.items()}
-        rest = {name: column[whole:].clone() for name, column in block.items()} if whole < length else {}
-    if rest:
-        yield rest
+def batches(blocks: Iterator[dict[str, Tensor]], sizes: Iterable[int]) -> Iterator[dict[str, Tensor]]:
+    """Cut blocks into batches of so many samples each."""
+    block, start, length = dict[str, Tensor](), 0, 0
+    for size in sizes:
+        parts = list[dict[str, Tensor]]()
+        while size:
+            if start == length:
+                block, start = next(blocks), 0
+                length = len(next(iter(block.values())))
+            taken = slice(start, min(start + size, length))
+            size, start = size - (taken.stop - start), taken.stop
+            # a copy of what is left of a block, not a view of all of it, waits for the next
+            parts.append({name: column[taken].clone() if size else column[taken] for name, column in block.items()})
+        yield parts[0] if len(parts) == 1 else {name: torch.cat([part[name] for part in parts]) for name in block}

@@ -44,15 +44,8 @@ class CraterSemiSup(ClassificationTask):
 
     @property
     def data(self) -> CraterDataModule:
-        """The data module of the run.
-
-        Raises:
-            ConfigError: It is of another task.
-        """
-        data = super().data
-        if not isinstance(data, CraterDataModule):
-            raise ConfigError(f"CraterSemiSup takes its images from CraterDataModule, not {type(data).__name__}")
-        return data
+        """The data module of the run."""
+        return self.data_of(CraterDataModule)
 
     def setup(self, stage: str) -> None:
         """Check that the images fit the network."""

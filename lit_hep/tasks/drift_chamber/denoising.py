@@ -165,15 +165,8 @@ class DenoisingTask(BaseTask):
 
     @property
     def data(self) -> DriftChamberDataModule:
-        """The data module of the run.
-
-        Raises:
-            ConfigError: It is of another task.
-        """
-        data = self.trainer.datamodule  # type: ignore[attr-defined]
-        if not isinstance(data, DriftChamberDataModule):
-            raise ConfigError(f"{type(self).__name__} takes its events from DriftChamberDataModule")
-        return data
+        """The data module of the run."""
+        return self.data_of(DriftChamberDataModule)
 
     def _folder(self, name: str) -> Path:
         return Path(self.trainer.log_dir or ".", name)  # to be asked for on all processes

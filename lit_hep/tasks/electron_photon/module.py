@@ -58,17 +58,8 @@ class ElectronPhoton(ClassificationTask):
 
     @property
     def data(self) -> ElectronPhotonDataModule:
-        """The data module of the run.
-
-        Raises:
-            ConfigError: It is of another task.
-        """
-        data = super().data
-        if not isinstance(data, ElectronPhotonDataModule):
-            raise ConfigError(
-                f"ElectronPhoton takes its images from ElectronPhotonDataModule, not {type(data).__name__}"
-            )
-        return data
+        """The data module of the run."""
+        return self.data_of(ElectronPhotonDataModule)
 
     def setup(self, stage: str) -> None:
         """Take the scaling from the training images; check that the images fit the network."""
