@@ -1,5 +1,6 @@
 """Small real data sets and runs that the tests share."""
 
+import gc
 import os
 import shutil
 import sys
@@ -17,6 +18,21 @@ CONFIGS = Path(__file__).parents[1] / "configs"
 def config(*names):
     """Words of the command line that layer shipped configs."""
     return [word for name in names for word in ("--config", str(CONFIGS / f"{name}.yaml"))]
+
+
+def run_in(folder, *words):
+    """Run a command there; what it imported is not looked through for garbage by the many quick tests that follow."""
+    from lit_hep.cli import main
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        main(list(words))
+    gc.freeze()
+
+
+def pytest_unconfigure():
+    """What was frozen is tidied up at the end like all else."""
+    gc.unfreeze()
 
 
 CRATER, ORIGINAL = config("crater"), config("crater", "crater_original")
@@ -65,3 +81,22 @@ def placed(simulated, tmp_path, monkeypatch):
 def crater_root(placed):
     """90 labelled, 29 unlabelled and 23 images to predict."""
     return placed("crater")
+
+
+@pytest.fixture(scope="session")
+def crater_home(tmp_path_factory, simulated):
+    """A folder with craters and a run of one epoch."""
+    folder = tmp_path_factory.mktemp("crater_home")
+    shutil.copytree(simulated("crater"), folder / "data")
+    run_in(
+        folder, "fit", *ORIGINAL, "--data.init_args.root=data", "--trainer.accelerator=cpu", "--trainer.max_epochs=1"
+    )
+    return folder
+
+
+@pytest.fixture
+def here(home, tmp_path, monkeypatch):
+    """A copy of the `home` of a test's module that may be spoilt, and is the current folder."""
+    shutil.copytree(home, tmp_path, symlinks=True, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from conftest import CONFIGS
+from conftest import config, run_in
 from PIL import Image
 from spoil import change_hdf5, edit, nothing, put, refused, remove, text
 
@@ -16,7 +16,7 @@ from lit_hep.cli import main
 from lit_hep.tasks.drift_chamber.simulation import simulate
 
 TASK = (
-    f"--config {shlex.quote(str(CONFIGS / 'drift_chamber.yaml'))} --trainer.accelerator cpu --trainer.max_epochs 1 "
+    f"{shlex.join(config('drift_chamber'))} --trainer.accelerator cpu --trainer.max_epochs 1 "
     "--model.init_args.width 4 --data.init_args.root"
 )
 FIT, PNG = f"fit {TASK} data", f"fit {TASK} png"
@@ -270,18 +270,8 @@ def home(tmp_path_factory):
     for name, layout in (("data", "hdf5"), ("png", "png")):
         (folder / name).mkdir()
         simulate(folder / name, 40 if name == "data" else 12, seed=1, layout=layout)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        main(shlex.split(FIT))
+    run_in(folder, *shlex.split(FIT))
     return folder
-
-
-@pytest.fixture
-def here(home, tmp_path, monkeypatch):
-    """A copy of it that may be spoilt, and is the current folder."""
-    shutil.copytree(home, tmp_path, symlinks=True, dirs_exist_ok=True)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 @pytest.mark.parametrize(("words", "spoil", "message"), CASES.values(), ids=CASES)

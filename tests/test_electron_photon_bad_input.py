@@ -1,6 +1,5 @@
 """A user's mistakes with electrons and photons: each ends in one line that says what to mend, or in a warning."""
 
-import gc
 import shlex
 import shutil
 from pathlib import Path
@@ -9,14 +8,14 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from conftest import CONFIGS
+from conftest import config, run_in
 from spoil import change_hdf5, edit, instead, nothing, put, refused, remove, text
 
 from lit_hep.cli import main
 from lit_hep.tasks.electron_photon.simulation import simulate
 
 TASK = (
-    f"--config {shlex.quote(str(CONFIGS / 'electron_photon.yaml'))} --data.init_args.root data "
+    f"{shlex.join(config('electron_photon'))} --data.init_args.root data "
     "--trainer.accelerator cpu --trainer.max_epochs 1"
 )
 FIT = f"fit {TASK}"
@@ -197,20 +196,8 @@ def home(tmp_path_factory):
     folder = tmp_path_factory.mktemp("home")
     (folder / "data").mkdir()
     simulate(folder / "data", 60, 1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        main(shlex.split(FIT))
-    gc.freeze()  # what was imported stays; looking through it again and again would take a third of the time
-    yield folder
-    gc.unfreeze()
-
-
-@pytest.fixture
-def here(home, tmp_path, monkeypatch):
-    """A copy of it that may be spoilt, and is the current folder."""
-    shutil.copytree(home, tmp_path, symlinks=True, dirs_exist_ok=True)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+    run_in(folder, *shlex.split(FIT))
+    return folder
 
 
 @pytest.mark.parametrize(("words", "spoil", "message"), CASES)
