@@ -68,7 +68,7 @@ def best_threshold(probability: Array, label: Array, tolerance: float = 0.0) -> 
     threshold = np.where(middle > low, middle, high)
     fn, tn = (np.searchsorted(np.sort(probability[kind]), threshold) for kind in (signal, ~signal))
     tp, fp = signal.sum() - fn, (~signal).sum() - tn
-    f1 = _scores(np.stack([tn, fp, fn, tp], axis=-1).reshape(-1, 2, 2))["f1_macro"]
+    f1 = averages(np.stack([tn, fp, fn, tp], axis=-1).reshape(-1, 2, 2))["f1_macro"]
     highest = f1.max()
     error = np.sqrt(max(highest * (1 - highest), 0) / len(label))
     best = threshold[f1 > highest - tolerance * error - 1e-12]  # equal fractions may differ in their last bit
@@ -93,7 +93,7 @@ def binary_metrics(probability: Array, label: Array, threshold: float) -> dict[s
     """
     signal = label == 1
     counts = confusion(decide(probability, threshold), signal, 2)
-    scores = _scores(counts)
+    scores = averages(counts)
     tn, fp, fn, tp = counts.ravel()
     rejection = {
         f"background_rejection_at_{percent}": 1 - background_efficiency(probability, signal, percent / 100)
@@ -104,8 +104,8 @@ def binary_metrics(probability: Array, label: Array, threshold: float) -> dict[s
     numbers = {
         "auroc": _auroc(probability, signal),
         "accuracy": scores["accuracy"],
-        "precision": _ratio(tp, tp + fp),
-        "recall": _ratio(tp, tp + fn),
+        "precision": ratio(tp, tp + fp),
+        "recall": ratio(tp, tp + fn),
         "f1_macro": scores["f1_macro"],
         "average_precision": average_precision_score(signal, probability) if signal.any() else np.nan,
         "threshold": threshold,
@@ -130,9 +130,9 @@ def multiclass_metrics(probability: Array, label: Array) -> dict[str, float]:
         ``auroc accuracy f1_macro precision recall n``.
     """
     classes = probability.shape[1]
-    scores = _scores(confusion(decide(probability), label, classes))
+    scores = averages(confusion(decide(probability), label, classes))
     auroc = np.array([_auroc(probability[:, kind], label == kind) for kind in range(classes)])
-    mean = _ratio(np.nansum(auroc), np.isfinite(auroc).sum())
+    mean = ratio(np.nansum(auroc), np.isfinite(auroc).sum())
     return {key: float(value) for key, value in {"auroc": mean, **scores}.items()} | {"n": float(len(label))}
 
 
@@ -159,7 +159,7 @@ def bootstrap_intervals(
     counts = confusion(decide(probability, threshold), label, 2 if binary else probability.shape[1])
     # What depends on the confusion matrix alone needs no events: its cells are multinomial.
     cells = generator.multinomial(len(label), counts.ravel() / max(len(label), 1), size=n)
-    resampled = _scores(cells.reshape(n, *counts.shape))
+    resampled = averages(cells.reshape(n, *counts.shape))
     if binary:
         resampled["auroc"] = _resampled_auroc(probability, label == 1, n, generator)
     intervals = dict[str, float]()
@@ -170,23 +170,23 @@ def bootstrap_intervals(
     return intervals
 
 
-def _ratio(part: Any, whole: Any) -> Array:
+def ratio(part: Any, whole: Any) -> Array:
     """``part / whole``, elementwise; NaN where the whole is 0."""
     whole = np.asarray(whole)
     return np.asarray(np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole != 0))
 
 
-def _scores(counts: Array) -> dict[str, Array]:
+def averages(counts: Array) -> dict[str, Array]:
     """Accuracy and macro averages of confusion matrices (..., C, C), each (...)."""
     correct = np.diagonal(counts, axis1=-2, axis2=-1)
     predicted, actual = counts.sum(axis=-2), counts.sum(axis=-1)
     occurs = predicted + actual > 0
 
     def macro(part: Array, whole: Array) -> Array:
-        return _ratio(np.nan_to_num(_ratio(part, whole)).sum(axis=-1), occurs.sum(axis=-1))
+        return ratio(np.nan_to_num(ratio(part, whole)).sum(axis=-1), occurs.sum(axis=-1))
 
     return {
-        "accuracy": _ratio(correct.sum(axis=-1), actual.sum(axis=-1)),
+        "accuracy": ratio(correct.sum(axis=-1), actual.sum(axis=-1)),
         "f1_macro": macro(2 * correct, predicted + actual),
         "precision": macro(correct, predicted),
         "recall": macro(correct, actual),
@@ -214,5 +214,5 @@ def _resampled_auroc(probability: Array, signal: Array, n: int, generator: np.ra
         counts = np.bincount(drawn.ravel(), minlength=len(chunk) * np.prod(shape)).reshape(-1, *shape)
         background, kept = counts[:, 0], counts[:, 1]
         won = (kept * (background.cumsum(axis=1) - background / 2)).sum(axis=1)
-        chunk[:] = _ratio(won, background.sum(axis=1) * kept.sum(axis=1))
+        chunk[:] = ratio(won, background.sum(axis=1) * kept.sum(axis=1))
     return auroc

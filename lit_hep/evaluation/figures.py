@@ -13,14 +13,17 @@ from matplotlib.figure import Figure
 from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_curve
 
 from lit_hep.evaluation.classification import Array, background_efficiency, confusion, decide, has_both
-from lit_hep.evaluation.gallery import mistakes
+from lit_hep.evaluation.gallery import gallery, mistakes
 from lit_hep.evaluation.history import learning_curves
 from lit_hep.evaluation.style import BLUE, COLOURS, GREY, VERMILLION, blank, notice, styled
 
 __all__ = [
     "binary_figures",
     "calibration",
+    "compare_rocs",
+    "confusion_counts",
     "confusion_matrix",
+    "gallery",
     "learning_curves",
     "mistakes",
     "multiclass_figures",
@@ -70,6 +73,32 @@ def roc(
     return figure
 
 
+@styled
+def compare_rocs(scores: Mapping[str, Array], label: Array, class_names: Sequence[str]) -> Figure:
+    """ROC curves of several scores of the same events, the last one thick; for (N, C) a panel for each class.
+
+    Args:
+        scores: name to probability (N,) of class 1, or (N, C).
+        label: (N,).
+        class_names: in the order of the labels.
+    """
+    binary = next(iter(scores.values())).ndim == 1
+    kinds = [kind for kind in ([1] if binary else range(len(class_names))) if has_both(label == kind)]
+    if not kinds:
+        return notice("no ROC curve without events of both classes")
+    figure = blank(0.5 + 4.7 * len(kinds), 4.8)
+    for axis, kind in zip(figure.subplots(1, len(kinds), squeeze=False)[0], kinds, strict=True):
+        axis.plot([0, 1], [0, 1], "--", color=GREY, linewidth=1)
+        for number, (name, score) in enumerate(scores.items()):
+            eps_b, eps_s, _ = roc_curve(label == kind, score if binary else score[:, kind])
+            last = number == len(scores) - 1
+            colour, width = ("black", 2.5) if last else (COLOURS[number % len(COLOURS)], 1.5)
+            axis.plot(eps_b, eps_s, color=colour, linewidth=width, label=f"{name}: AUC {auc(eps_b, eps_s):.3f}")
+        axis.set(xlabel=r"background efficiency $\varepsilon_B$", ylabel="signal efficiency", title=class_names[kind])
+        axis.legend(loc="lower right")
+    return figure
+
+
 def _mark(axis: Axes, score: Array, signal: Array, colour: str) -> str:
     """Mark the rejection at 50 and 90 % signal efficiency, and put it into words."""
     words = []
@@ -106,7 +135,6 @@ def precision_recall(probability: Array, label: Array, threshold: float) -> Figu
     return figure
 
 
-@styled
 def confusion_matrix(prediction: Array, label: Array, class_names: Sequence[str]) -> Figure:
     """Events and share of the true class in every cell.
 
@@ -115,8 +143,13 @@ def confusion_matrix(prediction: Array, label: Array, class_names: Sequence[str]
         label: (N,) true class.
         class_names: C names in the order of the labels.
     """
+    return confusion_counts(confusion(prediction, label, len(class_names)), class_names)
+
+
+@styled
+def confusion_counts(counts: Array, class_names: Sequence[str]) -> Figure:
+    """As :func:`confusion_matrix`, from the counts (C, C): true class in rows, predicted class in columns."""
     classes = len(class_names)
-    counts = confusion(prediction, label, classes)
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     size = max(5.0, 1.1 * classes)
     figure = blank(size + 1, size)
@@ -260,3 +293,4 @@ def _if_given(
         yield "learning_curves", learning_curves(history)
     if image is not None:
         yield "mistakes", mistakes(image, probability, label, threshold, class_names)
+        yield "gallery", gallery(image, probability, label, threshold, class_names)

@@ -1,0 +1,5 @@
+"""Events seen by several wire planes: which kind of interaction."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

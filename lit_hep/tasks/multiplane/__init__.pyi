@@ -1,0 +1,2 @@
+from .datamodule import MultiPlaneDataModule as MultiPlaneDataModule
+from .module import MultiPlaneFusion as MultiPlaneFusion
