@@ -49,7 +49,7 @@ def alone():
         del os.environ[name]
 
 
-SIZES = {"crater": 90, "electron_photon": 150, "drift_chamber": 64}
+SIZES = {"crater": 90, "electron_photon": 150, "drift_chamber": 64, "multiplane": 60, "ccd": 20}
 """Of the small simulated data set of each task."""
 
 

@@ -61,6 +61,9 @@ NATIVE = [*config("drift_chamber"), *options(MODEL, "net=native", "width=4")]
 GAN = options(MODEL, "objective=gan", "ema=0.9", "noise=1", "spectral_norm=true", "gradient_clip=1")
 PLATEAUS = [*plateau("generator_scheduler"), *plateau("discriminator_scheduler")]
 PLATEAUS += options(MODEL, "generator_scheduler.mode=max", "discriminator_scheduler.mode=max")
+PLANES = [*config("multiplane_early"), "--trainer.logger.init_args.name=multiplane", *options(DATA, "image_size=48")]
+CONFIG = {"multiplane": "multiplane_early"}  # where it is not named as the task
+UNET = [*options(MODEL, "width=4", "depth=2", "dropout=0.3"), *options(DATA, "tile=64", "overlap=0")]
 UNUSED = "ddp_find_unused_parameters_true"
 CASES = {
     "crater": Case("crater", [*config("crater"), *STAGES], 6, (1, 2, 3, 4, 5), 18),
@@ -77,6 +80,10 @@ CASES = {
     ),
     "drift_chamber": Case("drift_chamber", [*config("drift_chamber"), f"{MODEL}.width=4"]),
     "drift_chamber, regression": Case("drift_chamber", NATIVE, tested=16),
+    "multiplane": Case("multiplane", PLANES, 3, (1, 2), 12),
+    "multiplane, tick": Case("multiplane", [*PLANES, *options(MODEL, "mode=tick", "scaling=standard")], 3, (1,)),
+    "ccd": Case("ccd", [*config("ccd"), *UNET], tested=4),
+    "ccd, original": Case("ccd", [*config("ccd", "ccd_original"), *UNET, *plateau("scheduler")]),
     "drift_chamber, gan": Case("drift_chamber", [*NATIVE, *GAN, *PLATEAUS], tested=16, strategy=UNUSED),
 }
 DIVIDED = {name: case for name, case in CASES.items() if case.tested}
@@ -148,11 +155,22 @@ def test_two_processes(name, placed, monkeypatch):
 @pytest.mark.parametrize("task", SIZES)
 def test_show_fills_an_empty_root_by_simulation(task, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    main(["show", *config(task), f"{DATA}.simulation_size=20", "--index", "0", "5", "--output", "some.png"])
+    main(
+        [
+            "show",
+            *config(CONFIG.get(task, task)),
+            f"{DATA}.simulation_size=20",
+            "--index",
+            "0",
+            "5",
+            "--output",
+            "some.png",
+        ]
+    )
     assert Path("some.png").read_bytes().startswith(b"\x89PNG")
     before = {path: path.read_bytes() for path in Path("data", task).rglob("*") if path.is_file()}
     assert before
-    main(["show", *config(task), "--output", "again.png"])
+    main(["show", *config(CONFIG.get(task, task)), "--output", "again.png"])
     assert all(path.read_bytes() == content for path, content in before.items())
 
 
@@ -168,7 +186,7 @@ def test_simulate_leaves_a_full_folder_alone(task, placed, capfd):
 @pytest.mark.parametrize("task", SIZES)
 def test_hardware_layer_is_accepted(task, layer, capsys):
     with pytest.raises(SystemExit) as end:
-        main(["fit", *config(task, f"hardware/{layer}"), "--print_config"])
+        main(["fit", *config(CONFIG.get(task, task), f"hardware/{layer}"), "--print_config"])
     assert not end.value.code and "class_path: lit_hep" in capsys.readouterr().out
 
 
@@ -178,6 +196,6 @@ def test_data_of_another_task_are_refused(task, tmp_path, monkeypatch, capfd):
     other = "CraterDataModule" if task != "crater" else "DriftChamberDataModule"
     words = [f"--data=lit_hep.{other}", *options(DATA, "root=other", "simulation_size=60")]
     with pytest.raises(SystemExit) as end:
-        main(["fit", *config(task), *CPU, *words])
+        main(["fit", *config(CONFIG.get(task, task)), *CPU, *words])
     assert end.value.code == 2
     assert f"not {other}" in capfd.readouterr().err

@@ -1,0 +1,2 @@
+from .datamodule import CCDDataModule as CCDDataModule
+from .module import CCDUNet as CCDUNet

@@ -1,0 +1,508 @@
+"""Simulated CCD images: clusters like the library's, truth of what was put in, readout, files, options, speed."""
+
+import csv
+import pickle
+import time
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lit_hep.cli import main
+from lit_hep.errors import DataError
+from lit_hep.tasks.ccd.clusters import KINDS, THICKNESS, _electrons, generate
+from lit_hep.tasks.ccd.library import read_library
+from lit_hep.tasks.ccd.masks import CLASSES
+from lit_hep.tasks.ccd.readout import STANDARD, Ccd, glow, hot_pixels, read_out, smear
+from lit_hep.tasks.ccd.simulation import images, simulate
+
+LIBRARY = Path(__file__).parents[1].parent / "shared" / "data" / "ccd" / "clusters.npz"
+BACKGROUND, GLOWING, HOT, CLUSTER = map(CLASSES.index, ("background", "glowing", "hot_pixel", "cluster"))
+EMPTY = replace(STANDARD, clusters=(0.0, 0.0), hot_points=0.0, hot_rows=0.0, hot_columns=0.0, glow=0.0)
+ONLY_CLUSTERS = replace(EMPTY, clusters=(10.0, 10.0))
+QUIET = replace(EMPTY, noise=1e-3, dark_current=0.0, transfer_loss=(0.0, 0.0))
+
+
+@pytest.fixture(scope="module")
+def clusters():
+    return generate(np.random.default_rng(1), 8000, STANDARD.kinds)
+
+
+def of_kind(name, number=400):
+    return generate(np.random.default_rng(2), number, tuple(float(kind == name) for kind in KINDS[:4]))
+
+
+def sums(clusters, values=None):
+    return np.bincount(clusters.number, values, len(clusters.size))
+
+
+def test_sizes_are_those_of_the_library(clusters):
+    height, width = clusters.extent
+    assert np.median(height) == pytest.approx(12, abs=1)
+    assert np.median(width) == pytest.approx(11, abs=1)
+    assert np.median(clusters.size) == pytest.approx(82, rel=0.08)
+    for most, largest in ((height, 127), (width, 109), (clusters.size, 892)):
+        assert np.quantile(most, 1 - 1 / 803) == pytest.approx(largest, rel=0.25)
+
+
+def test_charges_are_those_of_the_library(clusters):
+    energy = sums(clusters, clusters.charge)
+    assert np.quantile(energy, [0.1, 0.25, 0.5, 0.75, 0.9]) == pytest.approx([5.4, 14.2, 41, 90.4, 140], rel=0.2)
+    wanted = [0.524, 1.09, 1.73, 4.0]
+    assert np.quantile(clusters.charge, [0.75, 0.9, 0.95, 0.99]) == pytest.approx(wanted, rel=0.08)
+    assert np.median(clusters.charge[clusters.charge > 0.1]) == pytest.approx(0.494, rel=0.05)
+    assert clusters.charge.min() == pytest.approx(0.001)
+
+
+def test_long_clusters_have_much_charge_as_in_the_library(clusters):
+    energy, length = sums(clusters, clusters.charge), np.maximum(*clusters.extent)
+    for low, high, median in ((5, 10, 7), (20, 40, 10), (60, 90, 23), (120, 160, 42)):
+        assert np.median(length[(energy > low) & (energy < high)]) == pytest.approx(median, rel=0.3)
+
+
+def test_xrays_are_round_spots_of_a_diffusion_of_at_most_a_pixel_or_so():
+    spots = of_kind("xray")
+    height, width = spots.extent
+    assert max(height.max(), width.max()) <= 11
+    energy = sums(spots, spots.charge)
+    rms = np.sqrt(sum(sums(spots, spots.charge * (p - (sums(spots, spots.charge * p) / energy)[spots.number]) ** 2)
+                      for p in (spots.y, spots.x)) / energy / 2)  # fmt: skip
+    assert 0.9 < np.quantile(rms, 0.99) < 1.3
+    assert np.quantile(rms, 0.05) < 0.5
+
+
+def test_electrons_lose_more_at_their_end():
+    points = _electrons(np.random.default_rng(3), 3000)
+    steps = np.bincount(points.cluster)
+    long = steps > 40
+    first = np.cumsum(steps) - steps
+    start, end = (np.array([points.charge[i : i + 5].sum() for i in at[long]]) for at in (first, first + steps - 5))
+    inside = points.depth[(first + steps - 1)[long]]
+    stopped = (inside > 3) & (inside < THICKNESS - 3)
+    assert np.median(end[stopped] / start[stopped]) > 1.3
+    assert ((points.depth >= 0) & (points.depth <= THICKNESS)).all()
+
+
+def straightness(clusters, number):
+    mine = clusters.number == number
+    y, x = (place[mine] - np.average(place[mine], weights=clusters.charge[mine]) for place in (clusters.y, clusters.x))
+    small, large = np.linalg.eigvalsh(np.cov([y, x], aweights=clusters.charge[mine]))
+    return np.sqrt(small), np.sqrt(large)
+
+
+def test_muons_are_straight_and_electrons_are_not():
+    spread = {}
+    for kind in ("muon", "electron"):
+        made = of_kind(kind)
+        length = np.maximum(*made.extent)
+        spread[kind] = np.median([straightness(made, i)[0] for i in np.flatnonzero((length > 40) & (length < 90))])
+    assert spread["muon"] < 1.1 < 2.2 < spread["electron"]
+
+
+def test_alphas_are_bright_round_blobs():
+    blobs = of_kind("alpha", 100)
+    assert np.median([np.divide(*straightness(blobs, i)) for i in range(100)]) > 0.8
+    assert sums(blobs, blobs.charge).min() > 140
+    assert 10 <= np.median(blobs.extent) <= 20
+
+
+def test_truth_is_what_was_put_in():
+    for picture in images(30, 4, 96, 160):
+        assert picture.image.shape == picture.mask.shape == picture.clusters.shape == (96, 160)
+        assert picture.image.dtype == np.float32
+        assert picture.clusters.dtype == np.int16
+        assert set(np.unique(picture.mask)) <= set(range(4))
+        assert np.array_equal(picture.clusters > 0, picture.mask == CLUSTER)
+        truth = picture.truth
+        assert truth["cluster"].tolist() == list(range(1, len(truth) + 1))
+        pixels = np.bincount(picture.clusters.ravel(), minlength=len(truth) + 1)[1:]
+        if len(truth) and not (picture.mask == GLOWING).any():
+            assert pixels.sum() >= 0.6 * truth["pixels"].sum()
+        for row in truth[pixels > 30]:
+            y, x = np.nonzero(picture.clusters == row["cluster"])
+            assert abs(y.mean() - row["y"]) < row["height"]
+            assert abs(x.mean() - row["x"]) < row["width"]
+
+
+def test_without_noise_charge_is_all_in_the_image():
+    ccd = replace(QUIET, clusters=(3.0, 6.0))
+    for picture in images(10, 5, 128, 128, ccd=ccd):
+        charge = picture.image - 8800
+        assert charge.sum() == pytest.approx(picture.truth["energy"].sum(), rel=0.01)
+        assert (
+            np.array_equal(picture.mask == CLUSTER, charge > ccd.cluster_threshold * ccd.gain)
+            or ((picture.mask == CLUSTER) != (charge > ccd.cluster_threshold * ccd.gain)).sum() < 30
+        )  # of clusters that are nowhere above the threshold alone, and of rounding
+
+
+def test_the_mask_does_not_depend_on_the_noise():
+    masks = [
+        np.stack([picture.mask for picture in images(6, 7, ccd=replace(ONLY_CLUSTERS, noise=noise))])
+        for noise in (1.0, 500.0)
+    ]
+    assert np.array_equal(*masks)
+
+
+def test_overlaps_are_kept():
+    lines = replace(QUIET, clusters=(40.0, 40.0), hot_rows=30.0, hot_columns=30.0, hot_charge=(5000.0, 5000.0))
+    ccd = replace(lines, electron=1e-3, overlap=1e5)
+    image, mask = (np.stack(part) for part in zip(*(picture[:2] for picture in images(5, 8, ccd=ccd)), strict=True))
+    hot = image[mask == HOT] - 8800
+    assert (hot > 9990).mean() > 0.03  # charges of crossing lines add up
+    assert (np.abs(hot - 5000) < 10).mean() > 0.3
+    assert ((hot > 5020) & (hot < 9000)).mean() > 0.1  # those of clusters are there, too
+    for picture in images(3, 8, ccd=replace(ccd, overlap=3.0)):
+        assert (picture.image[picture.mask == CLUSTER] > 8800 + 5000).any()
+
+
+def test_light_and_hot_pixels_add_up():
+    shine = {"glow": 1.0, "glow_charge": (1000.0, 1000.0), "glow_width": (1e4, 1e4)}
+    ccd = replace(QUIET, **shine, electron=1e-3, hot_rows=2.0, hot_charge=(5000.0, 5000.0))
+    for picture in images(3, 8, ccd=ccd):
+        assert np.median(picture.image[picture.mask == HOT]) == pytest.approx(8800 + 6000, abs=10)
+        assert np.median(picture.image[picture.mask == GLOWING]) == pytest.approx(8800 + 1000, abs=10)
+
+
+def test_where_clusters_overlap_the_one_with_most_charge_has_the_pixel(tmp_path):
+    path = npz(tmp_path / "c.npz", [np.ones((15, 15)), np.full((1, 1), 100.0)])
+    for picture in images(3, 8, library=path, ccd=replace(QUIET, clusters=(60.0, 60.0))):
+        bright = picture.truth[picture.truth["energy"] == 100 * 200]
+        assert len(bright) > 20
+        at = picture.clusters[bright["y"].astype(int), bright["x"].astype(int)]
+        assert (at == bright["cluster"]).mean() > 0.9  # few are twice in one pixel
+
+
+def test_a_cluster_on_a_hot_line_must_stand_out_of_its_noise():
+    lines = replace(ONLY_CLUSTERS, hot_rows=100.0, hot_charge=(3000.0, 3000.0), clusters=(40.0, 40.0))
+    share = {}
+    for overlap in (0.0, 3.0, 100.0):
+        masks = np.stack([picture.mask for picture in images(5, 9, ccd=replace(lines, overlap=overlap))])
+        share[overlap] = (masks == CLUSTER).mean()
+    assert share[0] > 1.05 * share[3] > 1.1 * share[100]
+
+
+def test_classes_are_not_functions_of_the_column():
+    where = [np.zeros(128) for _ in range(4)]
+    for picture in islice(images(400, 10), 400):
+        for number, columns in enumerate(where):
+            columns += (picture.mask == number).mean(axis=0)
+    for number in (HOT, CLUSTER):
+        quarters = where[number].reshape(4, 32).sum(axis=1)
+        assert quarters.max() / quarters.min() < 1.5
+    left, right = where[GLOWING][:32].sum(), where[GLOWING][-32:].sum()
+    assert 0.7 < left / right < 1.4
+
+
+def test_classes_are_not_functions_of_the_value():
+    every = list(images(60, 11))
+    image, mask = (np.stack([getattr(picture, name) for picture in every]) for name in ("image", "mask"))
+    ranges = {number: np.quantile(image[mask == number], [0.02, 0.98]) for number in (GLOWING, HOT, CLUSTER)}
+    for a in ranges.values():
+        for b in ranges.values():
+            assert a[0] < b[1]
+    assert ranges[CLUSTER][0] < np.quantile(image[mask == BACKGROUND], 0.98)
+
+
+def test_bands_are_the_originals():
+    ccd = Ccd(bands=True, glow=1.0, glow_width=(40.0, 61.0), glow_charge=(1400.0, 1500.0), hot_charge=(2200.0, 2200.0))
+    for picture in images(8, 12, 256, 256, ccd=ccd):
+        columns = [np.flatnonzero((picture.mask == number).any(axis=0)) for number in range(4)]
+        assert columns[GLOWING].max() <= 60
+        assert columns[GLOWING].size >= 40
+        assert columns[HOT].min() >= 66
+        assert columns[HOT].max() < 144 <= columns[CLUSTER].min()
+        assert picture.image[picture.mask == HOT].mean() == pytest.approx(11000, abs=40)
+        assert 10150 < picture.image[picture.mask == GLOWING].mean() < 10350
+
+
+@pytest.mark.parametrize("ratio", [1.0, 4.0, 8.0])
+def test_signal_to_noise_is_that_of_a_typical_cluster_pixel(ratio):
+    once, twice = (list(images(100, 13, 128, 128, r, ccd=ONLY_CLUSTERS)) for r in (ratio, 2 * ratio))
+    # The noise is the same in both.
+    charge = np.concatenate([(b.image - a.image)[a.mask == CLUSTER] for a, b in zip(once, twice, strict=True)])
+    noise = [picture.image[picture.mask == BACKGROUND].std() for picture in once]
+    assert np.median(noise) == pytest.approx(STANDARD.total_noise, rel=0.1)
+    assert np.median(charge) / STANDARD.total_noise == pytest.approx(ratio, rel=0.15)
+
+
+def test_masks_are_the_same_whatever_the_signal():
+    few = [np.stack([p.mask for p in images(5, 14, signal_to_noise=r, ccd=ONLY_CLUSTERS)]) for r in (1.0, 8.0)]
+    assert np.array_equal(*few)
+
+
+def test_readings_average_the_noise():
+    rng, nothing = np.random.default_rng(1), np.zeros((300, 300), np.float32)
+    for samples, wanted in ((1, 60), (10, 60 / 10**0.5), (100, 6)):
+        image = read_out(rng, nothing, nothing, replace(QUIET, noise=60.0, samples=samples))
+        assert image.std() == pytest.approx(wanted, rel=0.02)
+        assert image.mean() == pytest.approx(8800, abs=1)
+
+
+def test_dark_current_and_light_are_counted_electrons():
+    rng, nothing = np.random.default_rng(1), np.zeros((300, 300), np.float32)
+    image = read_out(rng, nothing, nothing, replace(QUIET, dark_current=25.0, electron=2.0)) - 8800
+    assert image.mean() == pytest.approx(50, rel=0.01)
+    assert image.std() == pytest.approx(10, rel=0.02)
+    lit = read_out(rng, nothing + 1000, nothing, replace(QUIET, electron=4.0)) - 8800
+    assert lit.std() == pytest.approx(np.sqrt(4 * 1000), rel=0.02)
+
+
+def test_values_saturate():
+    rng, nothing = np.random.default_rng(1), np.zeros((10, 10), np.float32)
+    full = read_out(rng, nothing, nothing + 70_000, STANDARD)
+    assert (full == 65535).all()
+    assert (read_out(rng, nothing, nothing - 9_500, STANDARD) == 0).all()
+
+
+def test_transfer_leaves_charge_behind_it():
+    charge = np.zeros((200, 8), np.float32)
+    charge[[9, 149], 4] = 1000
+    smeared = smear(charge, 1e-3, axis=0)
+    assert smeared.sum() == pytest.approx(2000, rel=1e-4)
+    assert smeared[10, 4] / smeared[9, 4] == pytest.approx(0.01, rel=0.02)  # ten shifts
+    assert smeared[150, 4] / smeared[149, 4] == pytest.approx(0.15, rel=0.02)
+    assert smeared[8, 4] == smeared[9, 3] == 0
+    along = smear(charge.T, 1e-3, axis=1)
+    assert np.array_equal(along.T, smeared)
+    assert np.array_equal(smear(charge, 0.0, axis=0), charge)
+
+
+def test_hot_pixels_are_points_rows_and_columns():
+    shape = 100, 120
+    for name, lengths in (("hot_points", (1, 1)), ("hot_rows", (1, 120)), ("hot_columns", (100, 1))):
+        ccd = replace(EMPTY, **{name: 1.0}, hot_charge=(500.0, 600.0))
+        planes = [hot_pixels(np.random.default_rng(seed), shape, ccd) for seed in range(300)]
+        hot = [np.nonzero(plane) for plane in planes if np.count_nonzero(np.unique(plane)) == 1]
+        assert len(hot) > 50
+        for axis, most in enumerate(lengths):
+            spans = np.array([np.ptp(place[axis]) + 1 for place in hot])
+            assert spans.max() <= most
+            assert spans.max() > 0.7 * most
+
+
+def test_glow_falls_smoothly_from_an_edge():
+    ccd = replace(EMPTY, glow=1.0, glow_charge=(1000.0, 1000.0), glow_width=(10.0, 10.0))
+    edges = set()
+    for seed in range(40):
+        light = glow(np.random.default_rng(seed), (80, 90), ccd)
+        y, x = np.unravel_index(light.argmax(), light.shape)
+        # Seen from the brightest place, one of the four directions leads straight away from the edge.
+        ways = [light[y, x:], light[y:, x], light[y, x::-1], light[y::-1, x]]
+        away = [side for side, way in enumerate(ways) if len(way) >= 80 and way[10] == pytest.approx(500, rel=0.02)]
+        assert away
+        edges.update(away[:1] if len(away) == 1 else [])
+        profile = ways[away[0]]
+        assert profile[0] == pytest.approx(1000, rel=0.01)
+        assert (np.diff(profile) <= 0).all()
+        assert np.abs(np.diff(profile)).max() < 80
+    assert edges == {0, 1, 2, 3}
+    assert not glow(np.random.default_rng(0), (80, 90), EMPTY).any()
+
+
+def written(folder, **options):
+    folder.mkdir()
+    simulate(folder, **options)
+    return folder
+
+
+def test_files_hold_images_masks_and_true_clusters(tmp_path):
+    root = written(tmp_path / "a", size=12, height=64, width=80, seed=3)
+    names = [f"image_{number:04d}" for number in range(12)]
+    for folder in ("images", "masks", "clusters"):
+        assert sorted(path.name for path in (root / folder).iterdir()) == [f"{name}.npy" for name in names]
+    with (root / "clusters.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["image", "cluster", "kind", "energy", "y", "x", "height", "width", "pixels"]
+    pictures = list(images(12, 3, 64, 80))
+    for name, picture in zip(names, pictures, strict=True):
+        image = np.load(root / "images" / f"{name}.npy")
+        assert image.dtype == np.float32
+        assert np.array_equal(image, picture.image)
+        mask = np.load(root / "masks" / f"{name}.npy")
+        assert mask.dtype == np.uint8
+        assert np.array_equal(mask, picture.mask)
+        assert np.array_equal(np.load(root / "clusters" / f"{name}.npy"), picture.clusters)
+        mine = [row for row in rows if row["image"] == name]
+        assert [int(row["cluster"]) for row in mine] == picture.truth["cluster"].tolist()
+        assert [float(row["energy"]) for row in mine] == pytest.approx(picture.truth["energy"], rel=1e-5)
+        assert {row["kind"] for row in mine} <= set(KINDS)
+
+
+def test_seed_decides_and_more_images_begin_with_the_fewer():
+    short, again, other = (np.stack([p.image for p in images(3, seed, 300, 500)]) for seed in (1, 1, 2))
+    longer = np.stack([picture.image for picture in islice(images(20, 1, 300, 500), 3)])
+    assert np.array_equal(short, again)
+    assert np.array_equal(short, longer)
+    assert not np.array_equal(short, other)
+    many = np.stack([picture.image for picture in images(9, 1, 300, 500)])
+    assert len(np.unique(many.reshape(9, -1), axis=0)) == 9  # six are drawn at once
+
+
+def test_png_and_fits_hold_the_same_image(tmp_path):
+    plain = np.load(written(tmp_path / "npy", size=1) / "images" / "image_0000.npy")
+    with Image.open(written(tmp_path / "png", size=1, format="png") / "images" / "image_0000.png") as picture:
+        grey = np.asarray(picture)
+    assert grey.dtype == np.uint16
+    assert np.array_equal(grey, np.round(plain))
+    fits = pytest.importorskip("astropy.io.fits")
+    with fits.open(written(tmp_path / "fits", size=1, format="fits") / "images" / "image_0000.fits") as units:
+        assert units[0].header["BITPIX"] == -32
+        assert units[0].header["BUNIT"] == "adu"
+        assert np.array_equal(units[0].data, plain)
+
+
+PICTURES = [np.array([[0, 1.5], [2, 0.25]], np.float32), np.array([[3.0, 0, 1]]), np.array([[1], [2], [0.5]])]
+
+
+def npz(path, pictures=PICTURES, **changes):
+    arrays = {
+        "values": np.concatenate([picture.ravel() for picture in pictures]).astype(np.float32),
+        "shapes": np.array([picture.shape for picture in pictures], np.int32),
+        "offsets": np.cumsum([0, *(picture.size for picture in pictures)]),
+    }
+    np.savez(path, **{name: value for name, value in (arrays | changes).items() if value is not None})
+    return path
+
+
+def pkl(path, content, protocol=4):
+    path.write_bytes(pickle.dumps(content, protocol=protocol))
+    return path
+
+
+@pytest.mark.parametrize("protocol", [None, 2, 3, 4, 5])
+def test_a_library_is_read_from_both_kinds_of_file(tmp_path, protocol):
+    path = npz(tmp_path / "c.npz") if protocol is None else pkl(tmp_path / "c.pkl", PICTURES, protocol)
+    clusters = read_library(path)
+    assert clusters.size.tolist() == [3, 2, 3]
+    assert clusters.charge.tolist() == [1.5, 2, 0.25, 3, 1, 1, 2, 0.5]
+    assert clusters.y.tolist() == [0, 1, 1, 0, 0, 0, 1, 2]
+    assert clusters.x.tolist() == [1, 0, 1, 0, 2, 0, 0, 0]
+    assert clusters.take(np.array([2, 0])).charge.tolist() == [1, 2, 0.5, 1.5, 2, 0.25]
+    ccd = replace(QUIET, clusters=(5.0, 5.0), gain=100.0)
+    seen = np.concatenate([picture.truth["energy"] for picture in images(5, library=path, ccd=ccd)])
+    assert set(np.round(seen).tolist()) >= {375, 400, 350}
+
+
+def test_a_pickle_of_an_older_numpy_is_read(tmp_path):
+    path = pkl(tmp_path / "c.pkl", PICTURES, protocol=2)
+    old = path.read_bytes().replace(b"numpy._core", b"numpy.core")
+    assert b"numpy.core.multiarray" in old
+    path.write_bytes(old)
+    assert read_library(path).size.tolist() == [3, 2, 3]
+
+
+class Evil:
+    def __reduce__(self):
+        return (Path.touch, (Path("touched"),))
+
+
+@pytest.mark.parametrize("content", [[Evil()], {"a": 1}, [1, 2], [], [np.zeros((2, 2))], [np.ones(3)]])
+def test_a_pickle_of_anything_else_is_refused(tmp_path, monkeypatch, content):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=r"c\.pkl"):
+        read_library(pkl(tmp_path / "c.pkl", content))
+    assert not Path("touched").exists()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"values": None},
+        {"values": np.ones(3)},
+        {"offsets": np.array([0, 4, 8])},
+        {"values": np.full(10, np.nan)},
+        {"values": np.full(10, -1.0)},
+    ],
+)
+def test_a_damaged_library_is_refused(tmp_path, changes):
+    with pytest.raises(DataError, match=r"c\.npz"):
+        read_library(npz(tmp_path / "c.npz", **changes))
+
+
+def test_truncated_and_absent_libraries_are_refused(tmp_path):
+    for path in (npz(tmp_path / "c.npz"), pkl(tmp_path / "c.pkl", PICTURES)):
+        path.write_bytes(path.read_bytes()[:60])
+        with pytest.raises(DataError, match=path.name):
+            read_library(path)
+    with pytest.raises(DataError, match="no such file"):
+        read_library(tmp_path / "none.npz")
+
+
+def test_the_originals_library_is_what_generated_clusters_are_like(clusters):
+    if not LIBRARY.is_file():
+        pytest.skip("no library of the original at hand")
+    known = read_library(LIBRARY)
+    assert len(known.size) == 803
+    for mine, theirs in zip((clusters.size, *clusters.extent), (known.size, *known.extent), strict=True):
+        assert np.quantile(mine, [0.25, 0.5, 0.75]) == pytest.approx(np.quantile(theirs, [0.25, 0.5, 0.75]), rel=0.25)
+    picture = next(iter(images(1, 1, 256, 256, library=LIBRARY)))
+    assert set(picture.truth["kind"]) == {"library"}
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        ({"size": 0}, "size"),
+        ({"seed": -1}, "seed"),
+        ({"height": 4}, "4 x 128"),
+        ({"signal_to_noise": 0.0}, "signal"),
+        ({"signal_to_noise": float("nan")}, "signal"),
+        ({"height": 50_000, "width": 50_000}, "clusters"),
+    ],
+)
+def test_senseless_sets_are_refused(tmp_path, options, word):
+    with pytest.raises(ValueError, match=word):
+        simulate(tmp_path, **options)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"clusters": (3.0, 1.0)},
+        {"clusters": (-1.0, 1.0)},
+        {"kinds": (0.0, 0.0, 0.0, 0.0)},
+        {"kinds": (1.0, -0.5, 0.0, 0.5)},
+        {"gain": 0.0},
+        {"samples": 0},
+        {"noise": -1.0},
+        {"noise": float("nan")},
+        {"glow": 1.5},
+        {"hot_charge": (0.0, 10.0)},
+        {"glow_width": (20.0, 10.0)},
+        {"transfer_loss": (0.5, 0.0)},
+        {"electron": 0.0},
+        {"saturation": 0.0},
+        {"cluster_threshold": 0.0},
+    ],
+)
+def test_senseless_ccds_are_refused(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        Ccd(**wrong)
+    with pytest.raises(ValueError, match="noise"):
+        Ccd(noise=0.0, dark_current=0.0)
+
+
+def test_the_command_line_simulates(tmp_path, capsys):
+    root = tmp_path / "new"
+    options = ["--size", "2", "--height", "40", "--width", "56", "--ccd.noise", "5", "--ccd.clusters", "[20, 30]"]
+    main(["simulate", "ccd", "--root", str(root), *options, "--signal_to_noise", "6"])
+    assert np.load(root / "images" / "image_0001.npy").shape == (40, 56)
+    for wrong in (["--signal_to_noise", "-1"], ["--ccd.gain", "0"], ["--library", "none.pkl"], ["--format", "gif"]):
+        with pytest.raises(SystemExit, match="2"):
+            main(["simulate", "ccd", "--root", str(tmp_path / "other"), *wrong])
+        assert "error:" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
+
+
+def test_fifty_images_of_256_a_second():
+    list(images(2, 1, 256, 256))
+    took = []
+    for seed in range(3):
+        start = time.process_time()
+        list(images(16, seed, 256, 256))
+        took.append(time.process_time() - start)
+    assert 16 / min(took) > 50
