@@ -72,7 +72,7 @@ def test_pieces_equal_the_whole_to_the_border(net, size):
             joined[..., rows, columns] = net(image[..., y, x])[..., inner_y, inner_x]
         return (joined - whole).abs().max()
 
-    assert difference(net.reach) < 1e-9
+    assert difference(net.reach) < 1e-12
     assert difference(8) > 1e-6
 
 
