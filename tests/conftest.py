@@ -27,6 +27,7 @@ def run_in(folder, *words):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         main(list(words))
+    gc.collect()
     gc.freeze()
 
 
