@@ -1,4 +1,4 @@
-"""The command line: LightningCLI's fit, validate, test and predict, and beside them show, simulate and prepare."""
+"""The command line: LightningCLI's fit, validate, test and predict, and show, simulate, prepare, export, report."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -20,7 +20,8 @@ def main(args: Sequence[str] | None = None) -> None:
         SystemExit: With a message, and code 2 if the user can mend what went wrong.
     """
     words = list(sys.argv[1:] if args is None else args)
-    own = {"simulate": simulate, "prepare": prepare}
+    own = {"simulate": simulate, "prepare": prepare, "export": export}
+    own["report"] = lambda words: import_module("lit_hep.report").run(words)
     try:
         if words and words[0] in own:
             own[words[0]](words[1:])
@@ -58,6 +59,21 @@ def prepare(words: Sequence[str]) -> None:
     """
     _, preparation, options = _choose("prepare", "preparation", "Turn raw files into training files.", words)
     preparation(**options)
+
+
+def export(words: Sequence[str]) -> None:
+    """Write the network of a checkpoint for C++ or any other program.
+
+    Args:
+        words: Options, such as ``--ckpt_path FILE --output model.onnx``.
+    """
+    from lit_hep.export import export as write
+    from lit_hep.parser import Parser
+
+    parser = Parser(prog="python -m lit_hep export", description="Write the network of a checkpoint to a file.")
+    parser.add_function_arguments(write, skip={"size"})
+    parser.add_argument("--size", type=int, nargs=2, help="Rows and columns, where the checkpoint does not tell.")
+    write(**parser.parse_args(list(words)).as_dict())
 
 
 def _choose(

@@ -7,7 +7,7 @@ import torch
 
 _KEYS = """auroc accuracy precision recall f1_macro average_precision threshold background_rejection_at_50
 background_rejection_at_90 tp fp tn fn n auroc_low auroc_high f1_macro_low f1_macro_high"""
-_FIGURES = "roc precision_recall confusion_matrix score_distributions calibration learning_curves mistakes"
+_FIGURES = "roc precision_recall confusion_matrix score_distributions calibration learning_curves mistakes gallery"
 BINARY_KEYS, BINARY_FIGURES = set(_KEYS.split()), set(_FIGURES.split())
 """What ``test`` writes of a task with two classes: in ``metrics.json``, and as figures."""
 

@@ -26,6 +26,7 @@ ORIGINAL = [*config("ccd", "ccd_original"), *SMALL]
 RUN, CHECKPOINTS = Path("tb_logs/ccd/version_0"), Path("checkpoints/ccd/version_0")
 PER_CLASS = {f"{key}_{name}" for name in CLASSES for key in ("precision", "recall", "f1", "iou", "support")}
 FIGURES = {"class_scores", "confusion_matrix", "learning_curves", "cluster_finding", "clusters"}
+FIGURES |= {"classes_median", "classes_worst"}
 FIGURES |= {f"image_{kind}" for kind in ("best", "median", "worst")}
 IMAGES = 20
 

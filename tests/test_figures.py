@@ -204,12 +204,12 @@ def test_mistakes_of_several_classes_name_the_class_taken():
     ("function", "given", "stems"),
     [
         (figures.binary_figures, set(), BINARY_STEMS),
-        (figures.binary_figures, {"image", "history"}, [*BINARY_STEMS, "learning_curves", "mistakes"]),
-        (figures.multiclass_figures, {"image"}, ["roc", "confusion_matrix", "mistakes"]),
+        (figures.binary_figures, {"image", "history"}, [*BINARY_STEMS, "learning_curves", "mistakes", "gallery"]),
+        (figures.multiclass_figures, {"image"}, ["roc", "confusion_matrix", "mistakes", "gallery"]),
         (
             figures.multiclass_figures,
             {"image", "history"},
-            ["roc", "confusion_matrix", "learning_curves", "mistakes"],
+            ["roc", "confusion_matrix", "learning_curves", "mistakes", "gallery"],
         ),
     ],
 )
@@ -238,3 +238,12 @@ def test_figures_of_hardly_any_events(label):
         drawn(figure)
     assert found["learning_curves"].texts[0].get_text() == "nothing was logged"
     assert found["mistakes"].texts[0].get_text() == f"no mistakes among {len(label)} events"
+
+
+def test_gallery_shows_best_worst_and_nearest():
+    probability = np.array([0.9, 0.55, 0.1, 0.4])
+    image = np.arange(4.0)[:, None, None] * np.ones((4, 2, 2))
+    figure = drawn(figures.gallery(image, probability, np.array([1, 0, 1, 0]), 0.5, NAMES, columns=2))
+    shown = [int(axis.images[0].get_array()[0, 0]) for axis in figure.axes]
+    assert shown == [0, 3, 2, 1, 1, 3]
+    assert [axis.get_ylabel() for axis in figure.axes[::2]] == ["best", "worst", "nearest"]

@@ -133,6 +133,21 @@ def test_one_class_shows_that_class_alone():
         assert figure.axes[1].images[0].get_array().sum() == 16
 
 
+def test_every_class_has_a_panel_of_what_is_found_missed_and_false():
+    truth, prediction = (mask[0] for mask in labels())
+    truth[:3] = 255
+    figure = draw.by_class(prediction, truth, NAMES)
+    drawn(figure)
+    known = truth < 4
+    for number, axis in enumerate(figure.axes):
+        true, called = truth[known] == number, prediction[known] == number
+        numbers = [np.sum(both) for both in (true & called, true & ~called, ~true & called)]
+        shown = axis.images[0].get_array()
+        assert [np.sum(shown == kind) for kind in (1, 2, 3)] == numbers
+        words = [text.get_text() for text in axis.get_legend().get_texts()]
+        assert words == [f"{kind} {count}" for kind, count in zip(("found", "missed", "false"), numbers, strict=True)]
+
+
 def test_samples_show_masks_where_they_are_known():
     pairs = [(np.random.default_rng(n).random((8, 9)), np.zeros((8, 9), np.uint8)) for n in range(5)]
     figure = draw.samples([*pairs, (pairs[0][0], None)], list("abcdef"), NAMES, COLOURS)

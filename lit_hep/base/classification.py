@@ -12,12 +12,13 @@ from torch import Tensor
 from torchmetrics.utilities.distributed import gather_all_tensors
 
 from lit_hep.base.datamodule import BaseDataModule
-from lit_hep.base.products import log_figures, write_figures, write_json, write_npz
+from lit_hep.base.products import log_figures, write_figures, write_json, write_npz, write_report
 from lit_hep.base.scores import Scores
 from lit_hep.base.task import BaseTask
+from lit_hep.data.runs import read_history
 from lit_hep.errors import ConfigError
 from lit_hep.evaluation.classification import best_threshold
-from lit_hep.training.run import RunLogger, read_history
+from lit_hep.training.run import RunLogger
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -100,6 +101,10 @@ class ClassificationTask(BaseTask):
         probability = self.probabilities(logits)
         return (probability >= self.threshold).long() if self.num_classes == 2 else probability.argmax(1)
 
+    def answers(self, image: Tensor) -> Tensor:
+        """Probability (N,) of class 1, or (N, num_classes), of images as the files have them."""
+        return self.probabilities(self.outputs(image))
+
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Mean loss, weighted if the batch has weights; counts stay on the device."""
         logits = self.outputs(batch["image"])
@@ -181,6 +186,7 @@ class ClassificationTask(BaseTask):
             self.write_predictions(folder, scores)
             figures = list(self._figures(scores, metrics))
             write_figures(folder / "figures", figures)
+            write_report(folder, self)
             log_figures(self.logger, "test", figures, self.global_step)
 
     def on_predict_epoch_end(self) -> None:

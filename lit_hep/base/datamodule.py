@@ -4,7 +4,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, overload
 
 import numpy as np
 import torch
@@ -76,6 +76,8 @@ class BaseDataModule(LightningDataModule, ABC):
         self.root = Path(root)
         self.rule = SplitRule(val_fraction, test_fraction, split_seed)
         self.splits: Splits | None = None
+        self.removed: dict[str, int] = {}
+        """Samples that were left out, by kind."""
 
     @abstractmethod
     def write_simulation(self, folder: Path) -> None:
@@ -170,6 +172,20 @@ class BaseDataModule(LightningDataModule, ABC):
     @abstractmethod
     def labels(self) -> NDArray[np.int64]:
         """Class number of each labelled sample, by which the split is stratified."""
+
+    def part(self, name: Literal["train", "val", "test"]) -> Sequence[int] | NDArray[np.int64]:
+        """Numbers of the samples of a part that are used."""
+        assert self.splits is not None
+        numbers: NDArray[np.int64] = getattr(self.splits, name)
+        return numbers
+
+    def sizes(self) -> dict[str, dict[str, int]]:
+        """Number of samples of each part, by class; without classes under the name ``samples``."""
+        names, labels = self.class_names or ["samples"], self.labels()
+        return {
+            part: dict(zip(names, np.bincount(labels[self.part(part)], minlength=len(names)).tolist(), strict=True))
+            for part in ("train", "val", "test")
+        }
 
     def state_dict(self) -> dict[str, Any]:
         """The split, so that a checkpoint is never tested on what it was trained on."""

@@ -10,10 +10,14 @@ import numpy as np
 from lightning.pytorch.loggers import TensorBoardLogger
 from numpy.typing import ArrayLike
 
+from lit_hep import __version__
 from lit_hep.data.files import replacing
+from lit_hep.nets.cost import parameters
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from lit_hep.base.task import BaseTask
 
 
 def write_json(path: Path, numbers: Mapping[str, float]) -> None:
@@ -49,3 +53,29 @@ def log_figures(logger: object, page: str, figures: Iterable[tuple[str, "Figure"
         experiment: Any = logger.experiment  # does nothing on all processes but the first
         for name, figure in figures:
             experiment.add_figure(f"{page}/{name}", figure, step)
+
+
+def write_report(folder: Path, task: "BaseTask") -> None:
+    """Write ``summary.json``, which is what the other files of a test do not say, and ``report.html`` of them all.
+
+    Args:
+        folder: Of the test, its other files in place.
+        task: That was tested.
+    """
+    from lit_hep.base.datamodule import BaseDataModule
+    from lit_hep.evaluation.report import write_page
+    from lit_hep.evaluation.report_files import read_run
+
+    data = task.data_of(BaseDataModule)  # type: ignore[type-abstract]
+    summary = {
+        "lit_hep": __version__,
+        "task": type(task).__name__,
+        "parameters": parameters(task.net),
+        "checkpoint": str(task.trainer.ckpt_path or ""),
+        "classes": list(data.class_names),
+        "samples": data.sizes(),
+        "removed": data.removed,
+    }
+    with replacing(folder / "summary.json") as part:
+        part.write_text(json.dumps(summary, indent=2) + "\n")
+    write_page(read_run(folder.parent), folder / "report.html")

@@ -1,18 +1,19 @@
 """The frame of every task."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from lit_hep.data.seeds import run_seed, seed_all
 from lit_hep.errors import ConfigError
+from lit_hep.evaluation.export import Interface
 from lit_hep.training.run import RunLogger, load_network
 
 Data = TypeVar("Data", bound=LightningDataModule)
@@ -90,6 +91,18 @@ class BaseTask(LightningModule):
         if not isinstance(data, kind):
             raise ConfigError(f"{type(self).__name__} takes its data from {kind.__name__}, not {type(data).__name__}")
         return data
+
+    def interface(self, data: Mapping[str, Any]) -> Interface:
+        """What the exported network takes and answers.
+
+        Args:
+            data: What a checkpoint tells of its data: hyperparameters and state of the data module.
+        """
+        raise NotImplementedError
+
+    def answers(self, image: Tensor) -> Tensor:
+        """What the exported network answers to images as the files have them: probabilities, float32."""
+        raise NotImplementedError
 
     def scheduled(
         self, parameters: Iterable[nn.Parameter], optimizer: OptimizerCallable, scheduler: LRSchedulerCallable | None

@@ -161,7 +161,7 @@ def bootstrap_intervals(
     cells = generator.multinomial(len(label), counts.ravel() / max(len(label), 1), size=n)
     resampled = averages(cells.reshape(n, *counts.shape))
     if binary:
-        resampled["auroc"] = _resampled_auroc(probability, label == 1, n, generator)
+        resampled["auroc"] = resampled_auroc(probability, label == 1, n, generator)
     intervals = dict[str, float]()
     for key in ("auroc", "f1_macro") if binary else ("f1_macro", "accuracy"):
         finite = resampled[key][np.isfinite(resampled[key])]
@@ -197,9 +197,10 @@ def _auroc(probability: Array, signal: Array) -> float:
     return float(roc_auc_score(signal, probability)) if has_both(signal) else np.nan
 
 
-def _resampled_auroc(probability: Array, signal: Array, n: int, generator: np.random.Generator) -> Array:
+def resampled_auroc(probability: Array, signal: Array, n: int, generator: np.random.Generator) -> Array:
     """AUC (n,) of n resamples: the share of signal-background pairs in the right order, ties counting half.
 
+    The events drawn depend on their number and the generator alone, so that scores of the same events can be paired.
     Each resample is a count of draws per distinct score and class, so nothing is sorted but the scores, once.
     """
     score, rank = np.unique(probability, return_inverse=True)

@@ -14,7 +14,16 @@ from lit_hep.evaluation.history import learning_curves
 from lit_hep.evaluation.segmentation import fractions, segmentation_metrics
 from lit_hep.evaluation.style import BLUE, COLOURS, GREY, VERMILLION, blank, notice, styled
 
-__all__ = ["class_scores", "cluster_finding", "confusion_counts", "figures", "one_class", "pictures", "samples"]
+__all__ = [
+    "by_class",
+    "class_scores",
+    "cluster_finding",
+    "confusion_counts",
+    "figures",
+    "one_class",
+    "pictures",
+    "samples",
+]
 
 _BARE = {"xticks": (), "yticks": (), "frame_on": False}
 _BINS = 8
@@ -94,6 +103,30 @@ def one_class(
     _show_mask(axes[1], chosen.astype(np.uint8), shade)
     axes[1].set_title("prediction")
     _legend(axes[1], [f"{class_names[number]} {chosen.mean():.2%}"], shade[1:])
+    figure.suptitle(title)
+    return figure
+
+
+@styled
+def by_class(prediction: Array, truth: Array, class_names: Sequence[str], title: str = "") -> Figure:
+    """A panel for each class: its pixels that are found, missed, and called so wrongly.
+
+    Args:
+        prediction: Class of each pixel, (H, W).
+        truth: As the prediction; where it is no class nothing is drawn.
+        class_names: C names.
+        title: Over all.
+    """
+    names = ("found", "missed", "false")
+    shades = np.array([[int(shade[i : i + 2], 16) for i in (1, 3, 5)] for shade in (BLUE, VERMILLION, "#F0E442")])
+    colours = np.vstack([(255, 255, 255), shades])
+    figure, axes = _row(len(class_names), truth)
+    for number, (axis, name) in enumerate(zip(axes, class_names, strict=True)):
+        true, called = truth == number, (prediction == number) & (truth < len(class_names))
+        _show_mask(axis, np.select([true & called, true, called], [1, 2, 3]), colours)
+        axis.set(frame_on=True, title=f"{name}: {np.sum(true)} pixels")
+        counts = np.sum(true & called), np.sum(true & ~called), np.sum(called & ~true)
+        _legend(axis, [f"{kind} {count}" for kind, count in zip(names, counts, strict=True)], shades)
     figure.suptitle(title)
     return figure
 

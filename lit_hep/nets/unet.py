@@ -32,8 +32,12 @@ class _AnySize(nn.Module):
         """(B, C, H, W) to logits (B, classes, H, W)."""
         height, width = image.shape[2:]
         below, right = -height % self.step, -width % self.step
-        image = F.pad(image, (0, right, 0, below), mode="replicate")  # if by 0 too: an exported network takes any size
-        return self.logits(image)[..., :height, :width]
+        if not torch.compiler.is_compiling() and not (below or right):
+            return self.logits(image)
+        # also where there is nothing to fill, and by a copy: a branch or a view would bind an exported network to sizes
+        logits = self.logits(F.pad(image, (0, right, 0, below), mode="replicate"))
+        rows, columns = (torch.arange(length, device=image.device) for length in (height, width))
+        return logits.index_select(2, rows).index_select(3, columns)
 
     def logits(self, image: Tensor) -> Tensor:
         """The same for heights and widths divisible by `step`."""

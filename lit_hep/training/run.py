@@ -1,7 +1,6 @@
 """The folders of a run: ``tb_logs/<task>/version_N`` and ``checkpoints/<task>/version_N``."""
 
 import csv
-import math
 import re
 from collections.abc import Mapping
 from itertools import count
@@ -14,6 +13,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
 
 from lit_hep.data.files import replacing
+from lit_hep.data.runs import read_table, versions
 from lit_hep.errors import CheckpointError, ConfigError, OutputError
 
 
@@ -113,32 +113,6 @@ class RunLogger(TensorBoardLogger):
         """Put the hyperparameters and the run's last numbers on TensorBoard's HParams page."""
         chosen = {name: value for name, value in self.hparams.items() if not name.startswith("_")}
         super().log_hyperparams(chosen, {f"final/{name}": float(value) for name, value in metrics.items()})
-
-
-def read_table(path: Path) -> dict[int, dict[str, float]]:
-    """Read a ``metrics.csv``: epoch to {name: value}; empty if there is none."""
-    if not path.is_file():
-        return {}
-    with path.open(newline="") as file:
-        return {
-            int(row.pop("epoch")): {name: float(value) for name, value in row.items() if value}
-            for row in csv.DictReader(file)
-        }
-
-
-def read_history(log_dir: Path) -> dict[str, list[float]]:
-    """Read a run's ``metrics.csv`` as columns, ``epoch`` among them; NaN where a row has no value."""
-    rows = read_table(log_dir / "metrics.csv")
-    names = {name: None for row in rows.values() for name in row}
-    return {"epoch": [float(epoch) for epoch in rows]} | {
-        name: [row.get(name, math.nan) for row in rows.values()] for name in names
-    }
-
-
-def versions(folder: Path) -> list[int]:
-    """Numbers of the runs in a task's folder, ascending."""
-    found = (re.fullmatch(r"version_(\d+)", path.name) for path in (folder.iterdir() if folder.is_dir() else ()))
-    return sorted(int(match[1]) for match in found if match)
 
 
 def find_checkpoint(ckpt_path: str, checkpoint_dir: str, name: str) -> tuple[Path, int | None]:

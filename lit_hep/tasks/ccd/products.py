@@ -155,7 +155,7 @@ class Products:
             metrics: With the intervals.
             history: Columns of ``metrics.csv``.
         """
-        from lit_hep.evaluation.segmentation_figures import cluster_finding, figures, one_class, pictures
+        from lit_hep.evaluation.segmentation_figures import by_class, cluster_finding, figures, one_class, pictures
 
         yield from figures(counts.sum(0), CLASSES, metrics, history)
         known = [found for found in self._found.values() if found.seen is not None]
@@ -172,6 +172,8 @@ class Products:
             value, truth = self._images.value(number), self._images.mask(number)
             title = f"{kind}: {name}, macro F1 {score[order[place]]:.3f}"
             yield f"image_{kind}", pictures(value, mask, truth, CLASSES, COLOURS, title)
+            if truth is not None and kind != "best":
+                yield f"classes_{kind}", by_class(mask, truth, CLASSES, title)
             if kind == "median":
                 yield "clusters", one_class(value, mask, _CLUSTER, CLASSES, COLOURS, name)
 

@@ -118,6 +118,10 @@ class CraterDataModule(BaseDataModule):
         used = np.concatenate([self.part("train"), self.part("val"), self.splits.test])
         return np.setdiff1d(np.arange(len(self.truth)), used)
 
+    def sizes(self) -> dict[str, dict[str, int]]:
+        """Number of samples of each part, by class; and of the unlabelled ones."""
+        return {**super().sizes(), "unlabelled": {"samples": len(self.unlabelled())}}
+
     def forget_pseudo_labels(self) -> None:
         """Train on true labels only."""
         self.set_pseudo_labels(np.empty(0, np.int64), np.empty(0, np.float32), 1.0)

@@ -1,5 +1,6 @@
 """Crater or not: networks for 48x48 grey images."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from lit_hep.base.products import write_npy
 from lit_hep.base.scores import Scores
 from lit_hep.data.seeds import run_seed, seed_all
 from lit_hep.errors import ConfigError
+from lit_hep.evaluation.export import Interface
 from lit_hep.nets.cnn import CraterCNN, DeepCNN
 from lit_hep.tasks.crater.datamodule import CraterDataModule
 
@@ -80,6 +82,26 @@ class CraterSemiSup(ClassificationTask):
             net.load_state_dict(self.net.state_dict())  # in place: DDP and compiled code hold on to the module
             self.net = net
         self.trainer.strategy.setup_optimizers(self.trainer)
+
+    def interface(self, data: Mapping[str, Any]) -> Interface:
+        """Grey images (N, H, W); of any size for ``deep``."""
+        deep = self.hparams["net"] == "deep"
+        side = None if deep else self.hparams["image_size"]
+        return Interface(
+            axes={"height": side, "width": side},
+            values="grey values 0..255",
+            output="probability",
+            answer="of a crater (N,)",
+            normalisation="divided by 255" + ", then to mean 0 and standard deviation 1 of the image" * deep,
+            dtype=torch.uint8,
+            largest=255,
+            classes=CraterDataModule.class_names,
+            threshold=float(self.threshold),
+        )
+
+    def answers(self, image: Tensor) -> Tensor:
+        """Probability (N,) of a crater in images (N, H, W)."""
+        return super().answers(image[:, None])
 
     @property
     def _validating(self) -> bool:

@@ -1,5 +1,6 @@
 """What every network of the task is judged by: hits with their scores, gathered, measured, drawn and written."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,16 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torchmetrics.utilities.distributed import gather_all_tensors
 
-from lit_hep.base.products import log_figures, write_figures, write_json
+from lit_hep.base.products import log_figures, write_figures, write_json, write_report
 from lit_hep.base.task import BaseTask
+from lit_hep.data.runs import read_history
 from lit_hep.errors import ConfigError
 from lit_hep.evaluation.denoising import Hits, efficiency_at_rejection, intervals, metrics
+from lit_hep.evaluation.export import Interface
 from lit_hep.tasks.drift_chamber.datamodule import DriftChamberDataModule
 from lit_hep.tasks.drift_chamber.layout import LAYERS, SIDE, WIRES, unpad
 from lit_hep.tasks.drift_chamber.products import write_cleaned, write_predictions
-from lit_hep.training.run import RunLogger, read_history
+from lit_hep.training.run import RunLogger
 
 _CELLS = LAYERS * WIRES
 _SHOWN = 8  # events in the grid
@@ -68,6 +71,27 @@ class DenoisingTask(BaseTask):
         """Events (B, C, H, W) of either layout to scores (B, 36, 112), 0 where no wire has a hit."""
         hits = planes(image)
         return self.logits(hits).float().sigmoid() * hits
+
+    def interface(self, data: Mapping[str, Any]) -> Interface:
+        """Events (N, 36, 112), whatever the network makes of them."""
+        return Interface(
+            axes={"layer": LAYERS, "wire": WIRES},
+            values="a hit from half of the largest value on, which is 1 or, as in pictures, 255",
+            output="score",
+            answer=f"of each hit to be from a track, 0 where there is none (N, {LAYERS}, {WIRES})",
+            normalisation="0 or 1",
+            dtype=torch.uint8,
+            largest=255,
+            occupancy=0.1,
+            classes=("background", "track"),
+            threshold=float(self.threshold),
+        )
+
+    def answers(self, image: Tensor) -> Tensor:
+        """Scores of events, both (N, 36, 112)."""
+        half = torch.where(image.amax((1, 2), keepdim=True) > 1, 128, 1)
+        scores: Tensor = self((image >= half)[:, None])
+        return scores
 
     @staticmethod
     def hit_loss(logits: Tensor, hits: Tensor, truth: Tensor) -> Tensor:
@@ -149,6 +173,7 @@ class DenoisingTask(BaseTask):
             history = read_history(Path(self.logger.log_dir)) if isinstance(self.logger, RunLogger) else None
             figures = list(denoising_figures(hits, threshold, self.data.ids(index), current, history))
             write_figures(folder / "figures", figures)
+            write_report(folder, self)
             log_figures(self.logger, "test", figures, self.global_step)
 
     def on_predict_epoch_end(self) -> None:

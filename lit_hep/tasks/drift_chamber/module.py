@@ -138,7 +138,7 @@ class Pix2PixGAN(DenoisingTask):
         net = self.net if self.training or self.average is None else self.average
         noise = self.hparams["noise"]
         if noise:
-            shape = (len(picture), noise, *picture.shape[2:])
+            shape = (picture.shape[0], noise, *picture.shape[2:])
             draw = torch.randn if self.training else torch.zeros
             picture = torch.cat([picture, draw(shape, device=picture.device)], dim=1)
         logits: Tensor = net(picture)

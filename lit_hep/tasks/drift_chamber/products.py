@@ -13,13 +13,16 @@ from lit_hep.tasks.drift_chamber.pictures import pictures_of
 def write_predictions(path: Path, ids: Array, hits: Hits, threshold: float) -> None:
     """Write ``predictions.npz``: ``id`` (N,), ``score`` (N, 36, 112) float32, ``keep`` bool and, if known, ``truth``.
 
+    A score is above 0 wherever there is a hit, and 0 elsewhere.
+
     Args:
         path: The file.
         ids: Name or row of each event.
         hits: Of all events.
         threshold: At or above which a hit is kept.
     """
-    columns = {"score": hits.planes(hits.score.astype(np.float32)), "keep": hits.planes(hits.score >= threshold)}
+    score = np.maximum(hits.score.astype(np.float32), np.finfo(np.float32).tiny)
+    columns = {"score": hits.planes(score), "keep": hits.planes(hits.score >= threshold)}
     if hits.track is not None:
         columns["truth"] = hits.planes(hits.track)
     write_npz(path, {"id": ids, **columns})

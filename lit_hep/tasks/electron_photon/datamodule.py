@@ -92,8 +92,6 @@ class ElectronPhotonDataModule(BaseDataModule):
             simulation_size=simulation_size,
             **kwargs,
         )
-        self.removed: dict[str, int] = {}
-        """Images left out, by kind."""
 
     def _find(self) -> dict[str, Path | None]:
         given = {"Electron": self.hparams["electron_file"], "Photon": self.hparams["photon_file"]}

@@ -1,11 +1,13 @@
 """Electron or photon: networks for crops of the CMS calorimeter."""
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
-from torch import nn
+from torch import Tensor, nn
 
 from lit_hep.base.classification import ClassificationTask
 from lit_hep.errors import ConfigError
+from lit_hep.evaluation.export import Interface
 from lit_hep.nets.lenet import LeNet5
 from lit_hep.nets.phinet import PhiNet
 from lit_hep.nets.resnet import ResNet
@@ -14,6 +16,8 @@ from lit_hep.tasks.electron_photon.datamodule import ElectronPhotonDataModule
 from lit_hep.tasks.electron_photon.normalisation import Channels, Normalise, Scaling
 
 NetName = Literal["lenet5", "lenet5_bn", "resnet15", "phinet", "resnet18", "efficientnet_b0"]
+
+_DENSE = ("lenet5", "lenet5_bn", "phinet")  # for 32 x 32 crystals only
 
 
 def build(name: NetName, channels: int) -> nn.Module:
@@ -68,10 +72,29 @@ class ElectronPhoton(ClassificationTask):
             scale.adapt(self.data.moments())
         super().setup(stage)
         size, net = self.data.image_size, self.hparams["net"]
-        if net in ("lenet5", "lenet5_bn", "phinet") and size != (32, 32):
+        if net in _DENSE and size != (32, 32):
             raise ConfigError(
                 f"images are {size[0]}x{size[1]} pixels, {net} expects 32x32: set --model.init_args.net resnet15"
             )
+
+    def interface(self, data: Mapping[str, Any]) -> Interface:
+        """Crops (N, eta, phi, 2) as in the files."""
+        side = 32 if self.hparams["net"] in _DENSE else None
+        scale = self.net[0]  # type: ignore[index]
+        return Interface(
+            axes={"eta": side, "phi": side, "channel": 2},
+            values="energy / 50 GeV and time / 50 ns of each crystal",
+            output="probability",
+            answer="of an electron (N,)",
+            normalisation=scale.extra_repr(),
+            occupancy=0.1,
+            classes=ElectronPhotonDataModule.class_names,
+            threshold=float(self.threshold),
+        )
+
+    def answers(self, image: Tensor) -> Tensor:
+        """Probability (N,) of an electron in crops (N, eta, phi, 2)."""
+        return super().answers(image.permute(0, 3, 1, 2))
 
     def on_train_start(self) -> None:
         """Log how many images were left out."""

@@ -50,6 +50,14 @@ class Normalise(nn.Module):
         self.deviation.copy_(torch.from_numpy(moments.deviation))
         self.largest.copy_(torch.from_numpy(moments.largest))
 
+    def extra_repr(self) -> str:
+        """Scalings, and the numbers that they take from the training images."""
+        scalings = {("energy", "time")[number]: how for number, how in self._scalings}
+        words = ", ".join(f"{channel} {how}" for channel, how in scalings.items())
+        numbers = {"max": ["largest"], "standard": ["mean", "deviation"]}
+        needed = dict.fromkeys(name for how in scalings.values() for name in numbers.get(how, ()))
+        return "; ".join([words, *(f"{name} {getattr(self, name).tolist()}" for name in needed)])
+
     def forward(self, image: Tensor) -> Tensor:
         """(B, 2, H, W) to (B, C, H, W)."""
         return torch.cat([self._scale(image[:, n : n + 1], n, how) for n, how in self._scalings], dim=1)

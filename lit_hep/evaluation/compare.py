@@ -1,0 +1,217 @@
+"""Runs side by side: what was set differently, what came of it, and whether that is more than chance."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn.metrics import roc_auc_score
+
+from lit_hep.evaluation.classification import Array, averages, decide, has_both, ratio, resampled_auroc
+from lit_hep.evaluation.report_files import Judged, TestedRun
+from lit_hep.evaluation.report_words import duration, headline, number, quantity, span
+
+_UNKNOWN = "–"
+
+
+class Table(NamedTuple):
+    """A table of text, a column for each run."""
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+class Difference(NamedTuple):
+    """How much larger a number of the second run is, with its 68 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def paired_differences(
+    probability: tuple[Array, Array],
+    label: Array,
+    threshold: tuple[float, float] = (0.5, 0.5),
+    *,
+    n: int = 1000,
+    seed: int = 0,
+) -> dict[str, Difference]:
+    """Differences of two classifiers of the same events, by a bootstrap that draws the same events for both.
+
+    Args:
+        probability: Of the first and the second, (N,) of class 1, or (N, C).
+        label: True class (N,).
+        threshold: Of either; an event is positive at or above it; without meaning for (N, C).
+        n: Resamples.
+        seed: Of the draws.
+
+    Returns:
+        Second minus first of ``auroc`` and ``f1_macro``; for (N, C) of ``accuracy`` and ``f1_macro``.
+    """
+    binary = probability[0].ndim == 1
+    classes = 2 if binary else probability[0].shape[1]
+    # What depends on decisions alone needs no events: true class and both decisions together are multinomial.
+    counts = np.bincount(_cells(probability, label, threshold, classes), minlength=classes**3)
+    counts = counts.reshape(classes, classes, classes)
+    drawn = np.random.default_rng(seed).multinomial(len(label), counts.ravel() / len(label), size=n)
+    drawn = drawn.reshape(n, *counts.shape)
+    found = dict[str, Difference]()
+    for name in ("f1_macro",) if binary else ("accuracy", "f1_macro"):
+        value = averages(counts.sum(axis=1))[name] - averages(counts.sum(axis=2))[name]
+        found[name] = _difference(value, averages(drawn.sum(axis=2))[name] - averages(drawn.sum(axis=3))[name])
+    if binary:
+        signal = label == 1
+        first, second = (resampled_auroc(score, signal, n, np.random.default_rng(seed)) for score in probability)
+        auroc = [roc_auc_score(signal, score) if has_both(signal) else np.nan for score in probability]
+        found = {"auroc": _difference(auroc[1] - auroc[0], second - first)} | found
+    return found
+
+
+def paired_hit_differences(
+    probability: tuple[Array, Array],
+    label: Array,
+    event: Array,
+    threshold: tuple[float, float],
+    *,
+    n: int = 1000,
+    seed: int = 0,
+) -> dict[str, Difference]:
+    """As :func:`paired_differences` for hits, drawn by whole events: those of one event are not independent.
+
+    Args:
+        probability: Of the first and the second, (N,) of being from a track.
+        label: Whether they are (N,).
+        event: To which they belong (N,).
+        threshold: Of either, at or above which a hit is kept.
+        n: Resamples.
+        seed: Of the draws.
+
+    Returns:
+        Second minus first of ``hit_efficiency background_rejection f1_macro``.
+    """
+    events, number = np.unique(event, return_inverse=True)
+    cell = number * 8 + _cells(probability, label, threshold, 2)
+    counts = np.bincount(cell, minlength=8 * len(events)).reshape(len(events), 8)
+    drawn = np.random.default_rng(seed).multinomial(len(events), np.full(len(events), 1 / len(events)), size=n)
+    numbers = []
+    for table in (counts.sum(axis=0), drawn @ counts):
+        table = table.reshape(-1, 2, 2, 2)
+        one, other = table.sum(axis=3), table.sum(axis=2)
+        rates = {
+            "hit_efficiency": [ratio(kept[:, 1, 1], kept[:, 1].sum(axis=1)) for kept in (one, other)],
+            "background_rejection": [ratio(kept[:, 0, 0], kept[:, 0].sum(axis=1)) for kept in (one, other)],
+            "f1_macro": [averages(kept)["f1_macro"] for kept in (one, other)],
+        }
+        numbers.append({name: second - first for name, (first, second) in rates.items()})
+    value, resampled = numbers
+    return {name: _difference(value[name][0], resampled[name]) for name in value}
+
+
+def _cells(probability: tuple[Array, Array], label: Array, threshold: tuple[float, float], classes: int) -> Array:
+    """True class and both decisions (N,) as one number."""
+    one, other = (decide(score, cut) for score, cut in zip(probability, threshold, strict=True))
+    return np.asarray((label.astype(np.intp) * classes + one) * classes + other)
+
+
+def _difference(value: Any, resampled: Array) -> Difference:
+    finite = resampled[np.isfinite(resampled)]
+    low, high = np.quantile(finite, [0.16, 0.84]) if finite.size else (np.nan, np.nan)
+    return Difference(float(value), float(low), float(high))
+
+
+def same_samples(one: Judged | None, other: Judged | None) -> tuple[Judged, Judged] | None:
+    """Both in one order if they are of the same samples, by id and label; else None."""
+    if one is None or other is None or len(one.id) != len(other.id):
+        return None
+    if one.probability.shape[1:] != other.probability.shape[1:] or one.id.dtype.kind != other.id.dtype.kind:
+        return None
+    one, other = one.ordered(), other.ordered()
+    return (one, other) if (one.id == other.id).all() and (one.label == other.label).all() else None
+
+
+def names_of(runs: Sequence[TestedRun]) -> list[str]:
+    """Short names of the runs, or their folders if those are not distinct."""
+    names = [run.name for run in runs]
+    return names if len(set(names)) == len(names) else [str(run.folder) for run in runs]
+
+
+def tables(runs: Sequence[TestedRun]) -> Iterator[Table]:
+    """All that can be told of the runs in text.
+
+    Args:
+        runs: One or more, of one task.
+    """
+    names = names_of(runs)
+    yield Table("Results", ("test", *names), list(_results(runs)))
+    if len(runs) > 1:
+        yield Table("Differences", (f"minus {names[0]}", *names[1:]), list(_differences(runs)))
+        yield Table("Settings that differ", ("setting", *names), list(_settings(runs)))
+    yield Table("Cost", ("", *names), list(_cost(runs)))
+
+
+def shown(metrics: Mapping[str, float]) -> list[str]:
+    """Metrics to compare: those of the whole test, and those of its parts that have an interval."""
+    return [*headline(metrics), *(name for name in metrics if f"{name}_low" in metrics)]
+
+
+def _results(runs: Sequence[TestedRun]) -> Iterator[Sequence[str]]:
+    for name in dict.fromkeys(name for run in runs for name in shown(run.metrics)):
+        cells = []
+        for run in runs:
+            interval = span(run.metrics, name)
+            cells.append(number(run.metrics.get(name)) + (f" ({interval})" if interval else ""))
+        yield quantity(name), *cells
+
+
+def _differences(runs: Sequence[TestedRun]) -> Iterator[Sequence[str]]:
+    columns = list[Mapping[str, Difference] | None]()
+    for run in runs[1:]:
+        pair = same_samples(runs[0].judged, run.judged)
+        if pair is None:
+            columns.append(None)
+            continue
+        cuts = runs[0].metrics.get("threshold", 0.5), run.metrics.get("threshold", 0.5)
+        scores, label = (pair[0].probability, pair[1].probability), pair[0].label
+        columns.append(
+            paired_hit_differences(scores, label, pair[0].id, cuts)
+            if pair[0].of_hits
+            else paired_differences(scores, label, cuts)
+        )
+    if not any(columns) and all(run.judged for run in runs):
+        yield "of all", *("other samples" for _ in columns)
+    for name in dict.fromkeys(name for column in columns for name in column or ()):
+        yield quantity(name), *("other samples" if column is None else _signed(column[name]) for column in columns)
+
+
+def _signed(difference: Difference) -> str:
+    value, low, high = (f"{part:+.4f}".replace("-", "−") for part in difference)
+    return f"{value} ({low} – {high})" if np.isfinite(difference.value) else _UNKNOWN
+
+
+def _settings(runs: Sequence[TestedRun]) -> Iterator[Sequence[str]]:
+    known = [run.settings for run in runs if run.settings]
+    for name in dict.fromkeys(name for settings in known for name in settings):
+        values = [settings.get(name, _UNKNOWN) for settings in known]
+        if any(value != values[0] for value in values):
+            yield name, *(str(run.settings.get(name, _UNKNOWN)) for run in runs)
+
+
+def _cost(runs: Sequence[TestedRun]) -> Iterator[Sequence[str]]:
+    yield "parameters", *(f"{run.summary['parameters']:,}" if "parameters" in run.summary else _UNKNOWN for run in runs)
+    yield "epochs", *(str(run.epochs) for run in runs)
+    yield "training time", *(duration(run.seconds) for run in runs)
+
+
+def markdown(chapters: Sequence[Table]) -> str:
+    """Tables as markdown; one without rows is left out."""
+    lines = []
+    for chapter in chapters:
+        if chapter.rows:
+            lines += [f"## {chapter.title}", ""]
+            body = [[cell.replace("|", "\\|") for cell in row] for row in (chapter.header, *chapter.rows)]
+            widths = [max(map(len, column)) for column in zip(*body, strict=True)]
+            body.insert(1, ["-" * width for width in widths])
+            lines += ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in body]
+            lines += [""]
+    return "\n".join(lines)
