@@ -16,7 +16,7 @@ from lit_hep.errors import CheckpointError, ConfigError, OutputError, UserError
 from lit_hep.parser import Parser, shorten
 from lit_hep.training.run import RunLogger, check_resumable, find_checkpoint, read_checkpoint
 
-DESCRIPTION = "Detector images: train, judge and apply networks. See also: python -m lit_hep simulate --help"
+DESCRIPTION = "Detector images: train, judge and apply networks. Also: simulate, prepare, report, export (--help)"
 
 IGNORED_WARNINGS = (
     "The '.*' does not have many workers",  # data in memory load faster without

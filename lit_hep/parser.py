@@ -48,6 +48,8 @@ class Parser(ArgumentParser):
         for option in re.findall(r"unrecognized arguments: (--[^\s=]+)", message):
             known = [name for action in self._actions for name in action.option_strings]
             yield "did you mean " + " or ".join(get_close_matches(option, known) or ["one of those --help lists?"])
+        if "argument subcommand: invalid choice" in message:
+            yield "or simulate, prepare, report, export"
         for path in re.findall(r"File does not exist: '?([^'\n]+)", message):
             folder = Path(path).parent
             names = sorted(found.name for found in folder.glob("*.yaml"))

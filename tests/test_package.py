@@ -15,6 +15,8 @@ from conftest import ORIGINAL
 import lit_hep
 from lit_hep.cli import main
 
+COMMANDS = ["fit", "validate", "test", "predict", "show", "simulate", "prepare", "report", "export"]
+
 
 def python(code):
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
@@ -33,7 +35,15 @@ def test_help_imports_no_more_than_it_needs():
     late = "{'sklearn', 'h5py', 'imgaug', 'lit_hep.evaluation.figures', 'lit_hep.tasks.crater.module'}"
     words = python(code + f"print('LATE', *{late} & set(sys.modules))")
     assert words[words.index("LATE") :] == ["LATE"]
-    assert {"fit", "validate", "test", "predict", "show", "simulate"} <= set(" ".join(words).replace(",", " ").split())
+    assert set(COMMANDS) <= set(" ".join(words).replace(",", " ").split())
+
+
+def test_an_unknown_command_is_told_all_there_are(capfd):
+    with pytest.raises(SystemExit) as end:
+        main(["nope"])
+    words = capfd.readouterr().err
+    assert end.value.code == 2
+    assert all(name in words for name in COMMANDS)
 
 
 CLAIM = "from lit_hep.training.run import RunLogger\nprint(RunLogger('task').version)"
