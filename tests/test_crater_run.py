@@ -72,7 +72,6 @@ def test_second_stage_starts_with_its_own_learning_rate(crater_root):
     assert rates[2] < rates[0] and rates[3] > rates[2]
 
 
-@pytest.mark.slow
 def test_best_and_last_in_a_new_process_and_old_runs_are_left_alone(crater_root):
     main(["fit", *ORIGINAL, "--trainer.max_epochs", "1"])
     before = {path: path.read_bytes() for path in Path("checkpoints").rglob("*.ckpt")}

@@ -57,7 +57,6 @@ def test_figures_are_those_of_the_real_images(calibration):
     assert disagreements(calibration, 3000, 4) <= OFF
 
 
-@pytest.mark.slow
 def test_figures_are_those_of_the_real_images_within_two_errors(calibration):
     assert disagreements(calibration, 20_000, 2) <= OFF
 
@@ -203,7 +202,6 @@ def test_command_line(tmp_path: Path, capsys):
     assert not (tmp_path / "none").exists()
 
 
-@pytest.mark.slow
 def test_memory_does_not_grow_with_the_size(tmp_path: Path):
     peaks = []
     for size in (1000, 20_000):

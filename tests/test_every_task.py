@@ -131,7 +131,6 @@ class SaveRank(Callback):
 """
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", DIVIDED)
 def test_two_processes(name, placed, monkeypatch):
     """One run folder, every test sample once, equal weights, the same checkpoints (Lightning would hang else)."""

@@ -271,7 +271,6 @@ def test_workers_and_place_of_the_data_change_nothing(root):
     assert same(states[0], states[1]) and same(states[0], states[2])
 
 
-@pytest.mark.slow
 def test_two_processes_train_planes_in_turn(root, monkeypatch):
     Path("saving.py").write_text(SAVE)
     monkeypatch.setenv("PYTHONPATH", ".", prepend=os.pathsep)

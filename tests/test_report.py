@@ -325,7 +325,6 @@ def test_old_run_without_summary_is_shown_as_far_as_it_goes(here, capsys):
 
 
 @pytest.mark.parametrize("task", ["electron_photon", "drift_chamber", "ccd", "multiplane_early"])
-@pytest.mark.slow
 def test_every_task_writes_its_page(task, placed, capsys):
     placed(task.removesuffix("_early"))
     words = [*config(task), CPU]
