@@ -39,6 +39,7 @@ CONFIG = ["--config", "configs/ccd.yaml"]
 CLUSTER = CLASSES.index("cluster")
 FALSE = 1.0  # clusters an image
 PIXELS = (1, 2, 3, 5, 8)  # least pixels of a cluster that are tried
+THRESHOLDS = 100  # of a score, tried for clusters
 KEYS = ("f1", "precision", "recall", "efficiency")
 
 
@@ -105,7 +106,7 @@ def efficiency(chosen_on: tuple[Scores, Sequence[Picture]], told_on: tuple[Score
     """Share of the clusters that are found at one false cluster an image, the least number of pixels being chosen."""
 
     def at(scores: Scores, drawn: Sequence[Picture], least: int) -> float:
-        return scan(scores, [picture.clusters for picture in drawn], min_pixels=least).at(FALSE)[0]
+        return scan(scores, [picture.clusters for picture in drawn], THRESHOLDS, least).at(FALSE)[0]
 
     return at(*told_on, max(PIXELS, key=lambda least: at(*chosen_on, least)))
 
@@ -168,8 +169,8 @@ def run() -> None:
     parser.add_argument("what", choices=["noise", "pictures"])
     parser.add_argument("--ratios", nargs="+", type=float, default=[1, 2, 4, 8])
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--size", type=int, default=300, help="images to simulate for a network")
-    parser.add_argument("--judged", type=int, default=60, help="images to choose by, and as many to judge by")
+    parser.add_argument("--size", type=int, default=1200, help="images to simulate for a network")
+    parser.add_argument("--judged", type=int, default=150, help="images to choose by, and as many to judge by")
     parser.add_argument("--height", type=int, default=128, help="of an image, and its width, pixels")
     parser.add_argument("--root", type=Path, default=Path("data/ccd"), help="folder of the original's pictures")
     parser.add_argument("--output", type=Path, default=Path("ccd_results.json"), help="all numbers")
