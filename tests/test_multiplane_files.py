@@ -1,4 +1,4 @@
-"""Planes in memory: sparse and dense, cut to size, scaled, varied; which files make an event and what it is for."""
+"""Planes in memory: sparse and dense, cut to size, scaled; which files make an event and what it is for."""
 
 import shutil
 from pathlib import Path
@@ -7,46 +7,14 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
+from planes import SIZE, drawn, write, write_classes
 
 from lit_hep.data.sparse import SparseImages, read_sparse, read_sparse_images
 from lit_hep.errors import CheckpointError, DataError
 from lit_hep.tasks.multiplane import MultiPlaneDataModule
-from lit_hep.tasks.multiplane.augmentation import Views
 from lit_hep.tasks.multiplane.normalisation import Normalise
 
 DUNE = Path(__file__).parents[1].parent / "shared" / "data" / "multiplane" / "dune"
-SIZE = (40, 48)
-
-
-def drawn(seed, size=SIZE, share=0.05, kind=np.uint8, most=200):
-    """A plane with few hits."""
-    rng = np.random.default_rng(seed)
-    return (rng.integers(1, most, size) * (rng.random(size) < share)).astype(kind)
-
-
-def write(folder, planes, save=sp.csr_matrix):
-    """Write planes (N, P, H, W); paths (N, P)."""
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = np.empty(planes.shape[:2], object)
-    for event, plane in np.ndindex(paths.shape):
-        paths[event, plane] = str(folder / f"e{event}_plane{plane}.npz")
-        sp.save_npz(paths[event, plane], save(planes[event, plane]))
-    return paths
-
-
-def write_classes(root, classes, events=20, planes=3, size=SIZE):
-    """``PLANE_k/CLASS/x_plane<k>_<event>.npz`` whose charge is the same on all planes of an event, up to a tenth."""
-    rng = np.random.default_rng(1)
-    for number, name in enumerate(classes):
-        for event in range(events):
-            charge = rng.uniform(5, 50)
-            for plane in range(planes):
-                matrix = drawn([number, event, plane], size) > 0
-                folder = root / f"PLANE_{plane}" / name
-                folder.mkdir(parents=True, exist_ok=True)
-                values = matrix * np.round(charge * rng.uniform(0.95, 1.05))
-                sp.save_npz(folder / f"{name}_plane{plane}_{event:03d}.npz", sp.csr_matrix(values.astype(np.uint8)))
-    return root
 
 
 @pytest.fixture(scope="module")
@@ -249,63 +217,6 @@ def test_lists_that_name_a_class_that_is_not_there_are_refused_unless_classes_ar
     with pytest.raises(DataError, match=r"test\.csv: line 8: event atmo_020 is not among the files"):
         MultiPlaneDataModule(str(root)).setup("fit")
     MultiPlaneDataModule(str(root), classes=["pdk", "atmo"]).setup("fit")
-
-
-@pytest.fixture
-def images(tmp_path):
-    planes = np.stack([drawn(seed) for seed in range(120)]).reshape(40, 3, *SIZE)
-    return read_sparse_images(write(tmp_path, planes))
-
-
-def test_views_flip_all_planes_of_an_event_alike(images):
-    before = images.dense()
-    for views, axis in ((Views(flip_wires=True), 2), (Views(flip_ticks=True), 3)):
-        torch.manual_seed(1)
-        after = views(images).dense()
-        flipped = before.flip(axis)
-        is_flipped = [torch.equal(*pair) for pair in zip(after, flipped, strict=True)]
-        is_same = [torch.equal(*pair) for pair in zip(after, before, strict=True)]
-        assert all(one != two for one, two in zip(is_flipped, is_same, strict=True))
-        assert 8 < sum(is_flipped) < 32
-
-
-def moved(plane, wires, ticks):
-    """A plane (H, W) moved, zeros coming in."""
-    padded = torch.nn.functional.pad(plane, (9, 9, 9, 9))
-    return padded.roll((wires, ticks), (0, 1))[9:-9, 9:-9]
-
-
-def test_views_shift_without_wrapping_and_keep_common_ticks(images):
-    torch.manual_seed(2)
-    before, after = images.dense(), Views(shift=2)(images).dense()
-    moves = [(wires, ticks) for wires in range(-2, 3) for ticks in range(-2, 3)]
-    seen = set()
-    for event in range(len(before)):
-        found = [
-            {move for move in moves if torch.equal(moved(before[event, plane], *move), after[event, plane])}
-            for plane in range(3)
-        ]
-        assert all(len(some) == 1 for some in found)
-        chosen = [some.pop() for some in found]
-        assert len({ticks for _, ticks in chosen}) == 1
-        seen |= set(chosen)
-    assert len(seen) > 15
-
-
-def test_views_scale_the_charge_of_a_plane_and_lose_hits(images):
-    torch.manual_seed(3)
-    before, after = images.dense(), Views(charge_scale=0.1)(images).dense()
-    ratio = (after.sum((2, 3)) / before.sum((2, 3))).log()
-    assert torch.allclose(after, before * ratio.exp()[..., None, None], rtol=1e-4)
-    assert abs(ratio.std() - 0.1) < 0.02 and abs(ratio.mean()) < 0.03
-    after = Views(hit_loss=0.3)(images).dense()
-    lost = (before > 0) & (after == 0)
-    assert abs(lost.sum() / (before > 0).sum() - 0.3) < 0.02
-    assert torch.equal(after[~lost], before[~lost])
-
-
-def test_views_leave_events_as_they_are_by_default(images):
-    assert torch.equal(Views()(images).dense(), images.dense())
 
 
 def test_a_matrix_read_by_itself(tmp_path):
