@@ -51,7 +51,7 @@ def fit(name: str, root: Path, seed: int, options: Sequence[str]) -> tuple[Path,
     """
     words = [*CONFIG, f"--data.init_args.root={root}", f"--data.init_args.split_seed={seed}"]
     words += [f"--seed_everything={seed + 1}", f"--trainer.logger.init_args.name={name}"]
-    words += ["--trainer.enable_model_summary=false", "--model.init_args.images_every_n_epochs=0", *options]
+    words += ["--trainer.enable_model_summary=false", "--model.init_args.figures_every_n_epochs=0", *options]
     with contextlib.redirect_stdout(io.StringIO()):
         began = time.perf_counter()
         main(["fit", *words])

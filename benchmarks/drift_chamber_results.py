@@ -64,7 +64,7 @@ def measure(name: str, root: Path, sets: dict[str, Path], seed: int, options: li
     """
     run = f"results_{name}"
     common = [*VARIANTS[name], "--data.init_args.root", str(root), "--data.init_args.split_seed", str(seed)]
-    common += ["--trainer.logger.init_args.name", run, "--model.init_args.images_every_n_epochs", "0"]
+    common += ["--trainer.logger.init_args.name", run, "--model.init_args.figures_every_n_epochs", "0"]
     common += ["--trainer.enable_model_summary", "false", "--seed_everything", str(seed + 1), *options]
     start = time.perf_counter()
     main(["fit", *common])

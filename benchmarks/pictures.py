@@ -14,9 +14,9 @@ from lit_hep.cli import main
 WIDTH = 1000  # pixels
 SAMPLES = {  # what is drawn of each task: words of `show`; a line of the picture each
     "crater": ["--index", *map(str, range(8)), "--data.init_args.simulation_size=100"],
-    "electron_photon": ["--index", *map(str, range(36, 44)), "--data.init_args.simulation_size=40"],
+    "electron_photon": ["--index", "36", "39", "40", "43", "--data.init_args.simulation_size=40"],
     "multiplane_early": ["--index", "45", "--data.init_args.simulation_size=60"],
-    "ccd": ["--index", "0", "1", "2", "4", "--data.init_args.simulation_size=20"],
+    "ccd": ["--index", "0", "1", "--data.init_args.simulation_size=20"],
     "drift_chamber": ["--index", "3", "9", "--data.init_args.simulation_size=60"],
 }
 

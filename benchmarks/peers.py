@@ -1,0 +1,82 @@
+"""Peers: the same network in Keras, in naive Lightning, in bare PyTorch loops and in lit_hep, a process each."""
+
+import sys
+from contextlib import ExitStack
+from typing import Any
+
+from benchmarks.engine import Figure, Settings, Table, alternate
+from benchmarks.keras_peer import NETWORKS
+from benchmarks.protocol import Peer, PeerError
+from benchmarks.roofline import Roofline
+from benchmarks.workloads import WORKLOADS, data_of
+
+_CHOSEN = {
+    "lenet5": (32, 256),
+    "crater_original": (32,),
+    "unet": (4,),
+    "pix2pix": (8,),
+    "alexnet": (16,),
+    "vgg11": (8,),
+}
+_FUSED = {"fused": True}
+_BARE: dict[str, dict[str, Any]] = {
+    "eager": {"variant": {"fused": False, "channels_last": False, "compile": False}},
+    "fused": {"variant": {**_FUSED, "channels_last": False, "compile": False}},
+    "fused, allocator": {"variant": {**_FUSED, "channels_last": False, "compile": False}, "malloc": True},
+    "fused, channels-last, allocator": {
+        "variant": {**_FUSED, "channels_last": True, "compile": False},
+        "malloc": True,
+    },
+    "the same, compiled": {"variant": {**_FUSED, "channels_last": True, "compile": True}, "malloc": True},
+}
+"""Bare loops that are tried; ``allocator``: glibc keeps freed memory."""
+_COLOURED = {"unet": (3, 256, 256)}
+"""Where the grey images of the simulator are repeated as colours within our network."""
+_NO_VIEWS = {"unet": ["--data.init_args.augmentation=none"]}
+
+
+def measure(settings: Settings, roofline: Roofline, tables: list[Table]) -> None:
+    """Measure all networks."""
+    table = Table(
+        "Peers: images/s in training",
+        ["network", "batch", "contender", "weights", "images/s", "lit_hep ÷ it"],
+        "Training steps only, each contender in a process of its own, all taking turns. Keras, naive Lightning: Adam.",
+    )
+    tables.append(table)
+    for name, batches in {"crater_original": (8,)}.items() if settings.quick else _CHOSEN.items():
+        for batch in batches:
+            _compare(name, batch, settings, table)
+
+
+def _compare(name: str, batch: int, settings: Settings, table: Table) -> None:
+    root = data_of(WORKLOADS[name], settings)
+    common: dict[str, Any] = {"workload": name, "batch": batch, "device": settings.device, "threads": settings.threads}
+    common |= {"root": str(root), "variant": {}, "malloc": False, "words": _NO_VIEWS.get(name, [])}
+    bare = {key: _BARE[key] for key in ("eager",)} if settings.quick else _BARE
+    with ExitStack() as stack:
+
+        def start(python: str, module: str, **options: Any) -> Peer:
+            log = settings.scratch / "peer.log"
+            return stack.enter_context(Peer(python, module, common | options, settings.threads, log))
+
+        mine = start(sys.executable, "benchmarks.contender", kind="fit")
+        seen = {"shape": _COLOURED.get(name, mine.about["shape"]), "images": mine.about["images"]}
+        peers = {"lit_hep, fit": mine}
+        for title, options in bare.items():
+            peers[f"bare, {title}"] = start(sys.executable, "benchmarks.contender", kind="bare", **options)
+        peers["naive Lightning"] = start(sys.executable, "benchmarks.contender", kind="naive", **seen)
+        if name in NETWORKS:
+            try:
+                keras = start(settings.tensorflow, "benchmarks.keras_peer", **seen)
+                keras()  # some faults show only now
+                peers["Keras"] = keras
+            except (PeerError, OSError) as error:
+                why = f"Keras: left out ({error}); pip install 'lit_hep[bench]', or --tensorflow PYTHON"
+                table.add(WORKLOADS[name].title, batch, why, None, None, None)
+        taken = alternate(peers, settings.repeats)
+    for title, seconds in taken.items():
+        about = peers[title].about
+        rate: Figure = about["images"] / seconds
+        ratio = None if title == "lit_hep, fit" else seconds / taken["lit_hep, fit"]
+        versions = f" {about['keras']}, TensorFlow {about['tensorflow']}" if "keras" in about else ""
+        table.add(WORKLOADS[name].title, batch, title + versions, about["parameters"], rate, ratio)

@@ -1,0 +1,199 @@
+"""The shipped configurations that are measured, and `fit` of them through the command line, timed."""
+
+import contextlib
+import io
+import logging
+import shutil
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import torch
+import yaml
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+import lit_hep
+from benchmarks.engine import Settings
+from lit_hep.base.classification import ClassificationTask
+from lit_hep.base.datamodule import BaseDataModule
+from lit_hep.base.task import BaseTask
+from lit_hep.data.files import fill
+from lit_hep.data.streaming import EpochBlocks
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A configuration with the sizes to measure it at.
+
+    Args:
+        title: Network and size of the images.
+        configs: Shipped ones, in layers; the first names the task.
+        batches: Images a step.
+        samples: To simulate.
+        words: More of the command line.
+        simulation: More options of the simulator.
+    """
+
+    title: str
+    configs: Sequence[str]
+    batches: Sequence[int]
+    samples: int
+    words: Sequence[str] = ()
+    simulation: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def task(self) -> str:
+        """Name of the task's folder."""
+        return self.configs[0].removesuffix("_early").removesuffix("_late")
+
+
+_SQUARE = {"height": 256, "width": 256}
+_STAGE = ["--trainer.callbacks.rounds", "0"]
+
+WORKLOADS = {
+    "crater": Workload("crater, deep 48²", ["crater"], (32, 256), 2783, _STAGE),
+    "crater_original": Workload("crater, original CNN 48²", ["crater", "crater_original"], (32, 256), 2783),
+    "lenet5": Workload("e/γ, LeNet-5 2×32²", ["electron_photon"], (32, 256), 10_000),
+    "lenet5_compiled": Workload(
+        "e/γ, LeNet-5 2×32², compiled", ["electron_photon"], (32, 256), 10_000, ["--model.init_args.compile=true"]
+    ),
+    "denoiser": Workload("drift chamber, denoiser 36×112", ["drift_chamber"], (32, 256), 10_000),
+    "pix2pix": Workload("drift chamber, Pix2Pix 3×128²", ["drift_chamber", "drift_chamber_original"], (8,), 84),
+    "planes": Workload("three planes, small 3×112²", ["multiplane_early"], (32, 256), 1000),
+    "alexnet": Workload("three planes, AlexNet 3×225²", ["multiplane_early", "multiplane_alexnet"], (16,), 114),
+    "vgg11": Workload("three planes, VGG11 3×225²", ["multiplane_early", "multiplane_vgg11"], (8,), 30),
+    "slim": Workload("CCD, slim U-Net 256²", ["ccd"], (1, 4), 80, simulation=_SQUARE),
+    "unet": Workload("CCD, U-Net 3×256²", ["ccd", "ccd_original"], (1, 4), 20, simulation=_SQUARE),
+}
+
+
+def build(configs: Sequence[str]) -> tuple[BaseTask, dict[str, Any]]:
+    """The task of some configurations with random weights, as it is trained but not compiled; options of its data."""
+    model: dict[str, Any] = {}
+    data: dict[str, Any] = {}
+    for name in configs:
+        content = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
+        model |= content["model"]["init_args"]
+        data |= content["data"]["init_args"]
+        kind = content["model"]["class_path"].rpartition(".")[2]
+    task: BaseTask = getattr(lit_hep, kind)(**{name: value for name, value in model.items() if type(value) is not dict})
+    if task.hparams["channels_last"]:
+        task.net.to(memory_format=torch.channels_last)
+    return task, data
+
+
+class Clock(Callback):
+    """Times the epochs of a fit, and keeps what was trained."""
+
+    latest: ClassVar[Self]
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin."""
+        self.epochs: list[float] = []
+        self.steps: list[float] = []
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin an epoch."""
+        self.epochs.append(_now())
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """End the steps of an epoch with the last one."""
+        if batch_idx == trainer.num_training_batches - 1:
+            self.steps.append(_now() - self.epochs[-1])
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """End, before the figures that are drawn once a run; they would take longer than what is measured."""
+        self.seconds = _now() - self.epochs[-1]
+        if isinstance(pl_module, ClassificationTask):
+            pl_module._validated = None
+        self.module, self.data = pl_module, trainer.datamodule  # type: ignore[attr-defined]
+        Clock.latest = self
+
+
+def _now() -> float:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A fit, timed in its last epoch.
+
+    Args:
+        steps: Seconds of its training steps.
+        epoch: Seconds of the whole of it: steps, validation, logs, checkpoints.
+        images: In the training steps.
+        module: The task, trained.
+        data: Its data module.
+    """
+
+    steps: float
+    epoch: float
+    images: int
+    module: BaseTask
+    data: BaseDataModule
+
+
+def data_of(workload: Workload, settings: Settings) -> Path:
+    """Folder of simulated data, made if it is not there."""
+    samples = 40 if settings.quick else workload.samples
+    root = settings.scratch / f"{workload.task}_{samples}_{'_'.join(map(str, workload.simulation.values()))}"
+    if not root.is_dir():
+        with quiet():
+            module = import_module(f"lit_hep.tasks.{workload.task}.simulation")
+            fill(root, lambda folder: module.simulate(folder, size=samples, **workload.simulation))
+    return root
+
+
+def fit(workload: Workload, batch: int, root: Path, device: str, epochs: int = 1, words: Sequence[str] = ()) -> Fitted:
+    """Train as shipped: progress bar, metrics, validation, TensorBoard, checkpoints.
+
+    Args:
+        workload: What.
+        batch: Images a step.
+        root: Folder of the data.
+        device: ``cpu`` or ``cuda``.
+        epochs: The last is timed.
+        words: More of the command line.
+    """
+    from lit_hep.cli import main
+
+    options = {
+        "data.init_args.root": root,
+        "data.init_args.batch_size": batch,
+        "trainer.max_epochs": epochs,
+        "trainer.accelerator": "gpu" if device == "cuda" else "cpu",
+        "trainer.callbacks+": "benchmarks.workloads.Clock",
+    }
+    layers = [word for name in workload.configs for word in ("--config", str(CONFIGS / f"{name}.yaml"))]
+    with quiet():
+        main(["fit", *layers, *workload.words, *(f"--{name}={value}" for name, value in options.items()), *words])
+    clock = Clock.latest
+    for folder in ("checkpoints", "tb_logs"):
+        shutil.rmtree(folder, ignore_errors=True)
+    sampler = clock.data.train_dataloader().sampler
+    images = sampler.samples if isinstance(sampler, EpochBlocks) else len(sampler.index)
+    return Fitted(clock.steps[-1], clock.seconds, images, clock.module, clock.data)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Say nothing, but what went wrong."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    said = io.StringIO()
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        except SystemExit as end:
+            raise RuntimeError(said.getvalue()) from end
