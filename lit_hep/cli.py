@@ -8,6 +8,7 @@ from typing import Any
 
 from lit_hep import task_names
 from lit_hep.errors import ConfigError, UserError
+from lit_hep.signals import Stopped, signals
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -17,18 +18,22 @@ def main(args: Sequence[str] | None = None) -> None:
         args: Words after ``python -m lit_hep``; None takes them from the command line.
 
     Raises:
-        SystemExit: With a message, and code 2 if the user can mend what went wrong.
+        SystemExit: With a message, and code 2 if the user can mend what went wrong; 130 or 143 after Ctrl-C or kill.
     """
     words = list(sys.argv[1:] if args is None else args)
     own = {"simulate": simulate, "prepare": prepare, "export": export}
     own["report"] = lambda words: import_module("lit_hep.report").run(words)
     try:
-        if words and words[0] in own:
-            own[words[0]](words[1:])
-        else:
-            from lit_hep.lightning_cli import run
+        with signals.handled():
+            if words and words[0] in own:
+                own[words[0]](words[1:])
+            else:
+                from lit_hep.lightning_cli import run
 
-            run(None if args is None else words)
+                run(None if args is None else words)
+    except Stopped as stopped:
+        sys.stderr.write(f"\n{stopped.words}\n")
+        raise SystemExit(stopped.code) from None
     except UserError as error:
         sys.stderr.write(f"error: {error}\n")
         raise SystemExit(2) from None

@@ -9,25 +9,28 @@ import torch
 
 import lit_hep
 from lit_hep.base.task import BaseTask
-from lit_hep.errors import CheckpointError
+from lit_hep.errors import CheckpointError, ConfigError
 from lit_hep.evaluation.export import Comparison, Interface, check_output
 from lit_hep.evaluation.export import export as write
-from lit_hep.training.run import read_checkpoint
+from lit_hep.training.run import open_checkpoint, read_checkpoint
+
+_CHECKPOINTS = Path("checkpoints")
 
 
-def export(ckpt_path: Path, output: Path, size: Sequence[int] | None = None) -> None:
+def export(ckpt_path: str, output: Path, name: str | None = None, size: Sequence[int] | None = None) -> None:
     """Write the network of a checkpoint as ONNX, or by torch.export, with all that is needed around it.
 
     Args:
-        ckpt_path: Checkpoint of any task.
+        ckpt_path: Checkpoint of any task: a file; ``crater/3`` for the best of a run; or, with `name`, ``best`` or
+            ``last`` of its newest run.
         output: File to write: ``.onnx``, or ``.pt2`` for torch.export.
+        name: Of a task, such as ``crater``.
         size: Rows and columns of the images, where the checkpoint does not tell; one file may else take any size.
     """
     check_output(output)
-    if not ckpt_path.is_file():
-        raise CheckpointError(f"{ckpt_path}: no such file; give one such as checkpoints/crater/version_0/best.ckpt")
-    checkpoint = read_checkpoint(ckpt_path)
-    task = load_task(ckpt_path, checkpoint)
+    path, checkpoint = find(ckpt_path, name)
+    task = load_task(path, checkpoint)
+    task.shed()
     interface = task.interface(_data(checkpoint)).of_size(size)
     metadata = {
         "task": type(task).__name__,
@@ -37,6 +40,34 @@ def export(ckpt_path: Path, output: Path, size: Sequence[int] | None = None) -> 
     }
     comparison = write(task, task.answers, interface, output, metadata)
     print(_report(output, interface, comparison))
+
+
+def find(ckpt_path: str, name: str | None = None) -> tuple[Path, dict[str, Any]]:
+    """A checkpoint and its content, named as in `export`.
+
+    Raises:
+        CheckpointError: There is none, or it is damaged.
+        ConfigError: The name of the task is missing, or there is nothing for it to say.
+    """
+    known = ", ".join(
+        f"{path.parent.name}/{path.name.removeprefix('version_')}" for path in sorted(_CHECKPOINTS.glob("*/version_*"))
+    )
+    if ckpt_path in ("best", "last"):
+        if name is None:
+            raise ConfigError(f"--ckpt_path {ckpt_path}: of which task? Add --name; runs: {known or 'none'}")
+        path, _, checkpoint = open_checkpoint(ckpt_path, str(_CHECKPOINTS), name)
+        return path, checkpoint
+    if name is not None:
+        raise ConfigError(f"--name {name}: goes with --ckpt_path best or last, not with {ckpt_path}")
+    task, _, number = ckpt_path.rpartition("/")
+    path = Path(ckpt_path)
+    if not path.is_file() and task and number.isdecimal():
+        path = _CHECKPOINTS / task / f"version_{number}" / "best.ckpt"
+    if not path.is_file():
+        raise CheckpointError(
+            f"{ckpt_path}: no such file, nor a run with a best.ckpt; give one such as crater/3; runs: {known or 'none'}"
+        )
+    return path, read_checkpoint(path)
 
 
 def load_task(path: Path, checkpoint: Mapping[str, Any]) -> BaseTask:

@@ -1,5 +1,6 @@
 """LightningCLI with the house's run folders."""
 
+import threading
 import warnings
 from pathlib import Path
 from typing import Any
@@ -8,13 +9,17 @@ from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_only, rank_zero_warn
 
 from lit_hep.base.datamodule import BaseDataModule
+from lit_hep.base.processes import said_by_another
 from lit_hep.base.task import BaseTask
+from lit_hep.data.files import reason, replacing, sweep
 from lit_hep.errors import CheckpointError, ConfigError, OutputError, UserError
+from lit_hep.evaluation import look
 from lit_hep.parser import Parser, shorten
-from lit_hep.training.run import RunLogger, check_resumable, find_checkpoint, read_checkpoint
+from lit_hep.training.interruption import Interruption
+from lit_hep.training.run import RunLogger, check_resumable, open_checkpoint
 
 DESCRIPTION = "Detector images: train, judge and apply networks. Also: simulate, prepare, report, export (--help)"
 
@@ -25,17 +30,32 @@ IGNORED_WARNINGS = (
 )
 
 
+TRUSTED = ("torch.optim.", "lightning.pytorch.", "lit_hep.")
+"""Beginnings of the names of classes that a checkpoint may ask for."""
+
+
 class LightningParser(Parser, LightningArgumentParser):
     """Lightning's parser with the house's errors."""
 
 
 class SaveConfig(SaveConfigCallback):
-    """Save ``config.yaml`` of what is trained, not of what is later evaluated."""
+    """Save ``config.yaml`` of what is trained, not of what is later evaluated; tidy up the run's folder."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Save it before a fit."""
+        folder = trainer.log_dir  # to be asked for on all processes
+        if not trainer.is_global_zero or folder is None:
+            return
+        if isinstance(trainer.logger, RunLogger):
+            sweep(Path(folder))
         if stage == "fit":
-            super().setup(trainer, pl_module, stage)
+            with replacing(Path(folder, self.config_filename)) as part:
+                self.parser.save(self.config, str(part), skip_none=False, multifile=self.multifile)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Leave no folder of a run that was refused before its first step."""
+        if isinstance(trainer.logger, RunLogger):
+            trainer.logger.discard()
 
 
 class ShowingTrainer(Trainer):
@@ -46,18 +66,21 @@ class ShowingTrainer(Trainer):
         model: BaseTask,
         datamodule: BaseDataModule,
         index: list[int] | None = None,
-        output: Path = Path("show.png"),
+        output: Path | None = None,
     ) -> None:
         """Draw samples of the data.
 
         Args:
             model: Not used.
             datamodule: Where they are.
-            index: Numbers of the samples; none takes 32 at random.
-            output: Picture to write.
+            index: Numbers of the samples; none takes some at random.
+            output: Picture to write; none writes ``show.png``, and opens it in a window where there is a display.
         """
-        datamodule.show(index, output)
-        rank_zero_info(f"Picture: {output}")
+        picture = output or Path("show.png")
+        datamodule.show(index, picture)
+        rank_zero_info(f"Picture: {picture}")
+        if output is None:
+            look.display(picture)
 
 
 class LitHepCLI(LightningCLI):
@@ -70,8 +93,8 @@ class LitHepCLI(LightningCLI):
             BaseTask,
             BaseDataModule,
             save_config_callback=SaveConfig,
-            save_config_kwargs={"overwrite": True},
             trainer_class=ShowingTrainer,
+            trainer_defaults={"callbacks": Interruption()},
             parser_class=LightningParser,
             parser_kwargs={"description": DESCRIPTION, **dict.fromkeys(self.subcommands(), base)},
             subclass_mode_model=True,
@@ -88,9 +111,15 @@ class LitHepCLI(LightningCLI):
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
         if subcommand == "show":  # jsonargparse would want a list in brackets
-            parser.add_argument("--index", type=int, nargs="+", help="Numbers of the samples; none takes 32 at random.")
+            parser.add_argument(
+                "--index", type=int, nargs="+", help="Numbers of the samples; none takes some at random."
+            )
             self._subcommand_method_arguments[subcommand].append("index")
         return parser
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the look of figures, ``--figures.style`` and ``--figures.vector``."""
+        parser.add_class_arguments(look.Look, "figures")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse, and turn ``--ckpt_path best|last|FILE`` into a file and the run it belongs to."""
@@ -106,12 +135,14 @@ class LitHepCLI(LightningCLI):
         if not known and config.ckpt_path in (None, "best", "last"):
             raise ConfigError(f"--ckpt_path {config.ckpt_path or 'best'}: only RunLogger knows the runs; give a file")
         place = (run.checkpoint_dir, run.name) if known else ("", "")
-        path, version = find_checkpoint(config.ckpt_path or "best", *place)
-        checkpoint = read_checkpoint(path)
+        path, version, checkpoint = open_checkpoint(config.ckpt_path or "best", *place)
         trained = checkpoint.get("hyper_parameters", {}).get("_class_path", "")
         if trained.rpartition(".")[2] != config.model.class_path.rpartition(".")[2]:
             wanted = config.model.class_path
             raise CheckpointError(f"{path}: is of {trained or 'no task of lit_hep'}, the config wants {wanted}")
+        for name in named_classes(checkpoint["hyper_parameters"]):
+            if not name.startswith(TRUSTED) and name not in self._asked.values():
+                raise CheckpointError(f"{path}: names {name}, which is imported only if the config names it too")
         if command == "fit":
             check_resumable(path, checkpoint, config.trainer.max_epochs)
         config.ckpt_path, self._trained = str(path), checkpoint["state_dict"]
@@ -153,6 +184,7 @@ class LitHepCLI(LightningCLI):
                 f"{path}: holds another network than {type(self.model).__name__} builds from its options"
             )
         self._trained = {}
+        look.choose(self._get(self.config_init, "figures"))
 
     def after_fit(self) -> None:
         """Say where the results are and what to type next."""
@@ -181,6 +213,15 @@ def flatten(config: Namespace | Any, prefix: str = "") -> dict[str, Any]:
     return {leaf: value for name in config for leaf, value in flatten(config[name], names[name]).items()}
 
 
+def named_classes(options: dict[str, Any]) -> list[str]:
+    """What the hyperparameters of a checkpoint name that would be imported."""
+    return [
+        value
+        for name, value in flatten(options).items()
+        if name.endswith(("class_path", "optimizer", "scheduler")) and isinstance(value, str)
+    ]
+
+
 def run(args: list[str] | None = None) -> None:
     """Run one of Lightning's commands.
 
@@ -188,13 +229,28 @@ def run(args: list[str] | None = None) -> None:
         args: Words of the command line; None takes them from there.
 
     Raises:
-        UserError: What the user can mend.
+        UserError: What the user can mend; of several processes one says it.
     """
     for message in IGNORED_WARNINGS:
         warnings.filterwarnings("ignore", message)
+    try:
+        _run(args)
+    except UserError as error:
+        if said_by_another(str(error)):
+            # Lightning kills the first process, busy as it may be, if another one ends with any other code than 0
+            raise SystemExit(0 if getattr(rank_zero_only, "rank", 0) else 2) from None
+        raise
+
+
+def _run(args: list[str] | None) -> None:
+    shown = threading.excepthook
+    # TensorBoard writes in a thread, and raises what happened there once more where it is called
+    threading.excepthook = lambda told: None if isinstance(told.exc_value, OSError) else shown(told)
     try:
         LitHepCLI(args)
     except MisconfigurationException as error:
         raise ConfigError(str(error)) from error
     except OSError as error:
-        raise OutputError(f"{error.filename or 'output'}: {error.strerror or error}") from error
+        raise OutputError(f"{error.filename or 'output'}: cannot be written ({reason(error)})") from error
+    finally:
+        threading.excepthook = shown

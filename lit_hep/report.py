@@ -6,6 +6,7 @@ from pathlib import Path
 
 from lit_hep.data.files import replacing
 from lit_hep.errors import ConfigError, DataError
+from lit_hep.evaluation import look
 from lit_hep.evaluation.compare import Table, markdown, names_of, tables
 from lit_hep.evaluation.report_files import TestedRun, find_runs, read_run, test_command
 from lit_hep.parser import Parser
@@ -20,21 +21,23 @@ def run(words: Sequence[str]) -> None:
     parser = Parser(prog="python -m lit_hep report", description=str(__doc__))
     parser.add_argument("runs", nargs="+", help="Folders of runs, crater/3, or crater for all of a task.")
     parser.add_function_arguments(report, skip={"runs"})
-    report(**parser.parse_args(list(words)).as_dict())
+    report(**vars(parser.instantiate_classes(parser.parse_args(list(words)))))
 
 
-def report(runs: Sequence[str], output: Path = Path("tb_logs/report")) -> None:
+def report(runs: Sequence[str], output: Path = Path("tb_logs/report"), figures: look.Look = look.Look()) -> None:  # noqa: B008
     """Compare tested runs: a table as markdown and HTML, and their curves; of a single run, its page is renewed too.
 
     Args:
         runs: Folders of runs, ``crater/3`` for one in tb_logs, or ``crater`` for all tested runs of a task.
         output: Folder for ``report.md``, ``report.html`` and ``curves.png``.
+        figures: How curves are drawn and left.
 
     Raises:
         DataError: There is no such run, it was not tested, or its results are damaged.
         ConfigError: The runs are of different tasks.
         OutputError: The results cannot be written.
     """
+    look.choose(figures)
     found = [read_run(folder) for folder in dict.fromkeys(folder for name in runs for folder in _tested(name))]
     first = found[0]
     for run in found[1:]:
@@ -68,6 +71,7 @@ def _tested(name: str) -> list[Path]:
 def _write(runs: Sequence[TestedRun], chapters: Sequence[Table], text: str, output: Path) -> None:
     from lit_hep.evaluation.compare_figures import compare_curves, compare_scores
     from lit_hep.evaluation.report_page import page, picture, table
+    from lit_hep.evaluation.style import save
 
     names, first = names_of(runs), runs[0]
     judged = {name: run.judged for name, run in zip(names, runs, strict=True)}
@@ -78,8 +82,7 @@ def _write(runs: Sequence[TestedRun], chapters: Sequence[Table], text: str, outp
         spanned = [name for name in first.metrics if f"{name}_low" in first.metrics]
         metrics = {name: run.metrics for name, run in zip(names, runs, strict=True)}
         figure, words = compare_scores(metrics, spanned), "results of the runs with their 68 % intervals"
-    with replacing(output / "curves.png") as part:
-        figure.savefig(part, format="png")
+    save(figure, output / "curves.png")
     sections = [(chapter.title, table(chapter.header, chapter.rows) if chapter.rows else "") for chapter in chapters]
     sections.insert(1, ("Curves", picture((output / "curves.png").read_bytes(), "Curves", words)))
     lead = (

@@ -95,6 +95,20 @@ def crater_home(tmp_path_factory, simulated):
     return folder
 
 
+@pytest.fixture(scope="session")
+def tested_home(crater_home, tmp_path_factory):
+    """Two tested runs on the same craters, and one not tested."""
+    folder = tmp_path_factory.mktemp("tested") / "home"
+    shutil.copytree(crater_home, folder, symlinks=True)
+    words = [*ORIGINAL, "--data.init_args.root=data", "--trainer.accelerator=cpu"]
+    run_in(folder, "test", *words, "--figures.vector=pdf", "--figures.style=CMS")
+    run_in(folder, "fit", *words, "--trainer.max_epochs=2", "--model.init_args.optimizer.init_args.lr=0.003")
+    run_in(folder, "test", *words)
+    shutil.copytree(folder / "tb_logs/crater/version_1", folder / "tb_logs/crater/version_2")
+    shutil.rmtree(folder / "tb_logs/crater/version_2/test")
+    return folder
+
+
 @pytest.fixture
 def here(home, tmp_path, monkeypatch):
     """A copy of the `home` of a test's module that may be spoilt, and is the current folder."""

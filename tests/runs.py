@@ -32,3 +32,14 @@ def same(one, two):
     if isinstance(one, list | tuple):
         return len(one) == len(two) and all(map(same, one, two))
     return one == two or (one != one and two != two)  # NaN is the same as NaN
+
+
+def differences(one, two):
+    """Names of checkpoints of two folders, and parts of them, that are not equal to the last bit."""
+    names, others = ({path.name for path in folder.iterdir()} for folder in (one, two))
+    found = sorted(names ^ others)
+    for name in sorted(names & others):
+        first, second = checkpoint(one / name), checkpoint(two / name)
+        parts = sorted((first.keys() | second.keys()) - {"loops"})
+        found += [f"{name}: {part}" for part in parts if not same(first.get(part), second.get(part))]
+    return found

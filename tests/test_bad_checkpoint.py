@@ -43,12 +43,40 @@ def trap():
     CHECKPOINT.write_bytes(pickle.dumps(Trap()))
 
 
-def torch_trap():
-    """The same, in the form that torch.save gives it."""
-    torch.save({"state_dict": Trap()}, CHECKPOINT)
+def torch_trap(**form):
+    """The same, in a form that torch.save gives it."""
+    return lambda: torch.save({"state_dict": Trap()}, CHECKPOINT, **form)
+
+
+def hidden_trap():
+    """The same, deep in a checkpoint that is whole otherwise."""
+    content = torch.load(CHECKPOINT, weights_only=True)
+    content["hyper_parameters"]["threshold"] = [Trap()]
+    torch.save(content, CHECKPOINT)
+
+
+def class_trap(**options):
+    """A checkpoint that names a module, which a name alone would have imported."""
+
+    def spoil():
+        Path("trap.py").write_text("import os\nos.system('touch sprung')\nfrom torch.optim import *\n")
+        content = torch.load(CHECKPOINT, weights_only=True)
+        content["hyper_parameters"] |= options
+        torch.save(content, CHECKPOINT)
+
+    return spoil
+
+
+def bit_flipped():
+    """A checkpoint of which one bit of a weight is another."""
+    content = bytearray(CHECKPOINT.read_bytes())
+    content[len(content) // 2] ^= 1
+    CHECKPOINT.write_bytes(content)
 
 
 NO_CHECKPOINT = r"best\.ckpt: damaged, or not a checkpoint of lit_hep"
+NO_WEIGHTS = r"best\.ckpt: holds no network weights; give a"
+NAMES_TRAP = r"best\.ckpt: names trap\.\w+, which is imported only if the config names it too"
 CASES = {  # command, what was done to the run's checkpoint, what is said
     "test without any run": (
         f"{TEST} best",
@@ -64,10 +92,34 @@ CASES = {  # command, what was done to the run's checkpoint, what is said
     "truncated": (f"{TEST} {CHECKPOINT}", edit(CHECKPOINT, lambda old: old[:9999]), NO_CHECKPOINT),
     "empty": (f"{TEST} best", edit(CHECKPOINT, lambda old: b""), NO_CHECKPOINT),
     "pickle with code": (f"{TEST} best", trap, NO_CHECKPOINT),
-    "torch file with code": (f"{TEST} best", torch_trap, NO_CHECKPOINT),
-    "code, without a logger": (f"{FIT} --ckpt_path {CHECKPOINT} --trainer.logger false", torch_trap, NO_CHECKPOINT),
-    "code, as weights": (f"{FIT} {MODEL}.weights {CHECKPOINT}", torch_trap, NO_CHECKPOINT),
-    "a tensor": (f"{TEST} best", checkpoint(lambda _: torch.ones(3)), r"best\.ckpt: holds no network weights; give a"),
+    "torch file with code": (f"{TEST} best", torch_trap(), NO_CHECKPOINT),
+    "torch file of old with code": (
+        f"{TEST} best",
+        torch_trap(_use_new_zipfile_serialization=False),
+        NO_CHECKPOINT,
+    ),
+    "code, hidden": (f"{TEST} best", hidden_trap, NO_CHECKPOINT),
+    "code, to predict with": (f"predict {TASK} --ckpt_path {CHECKPOINT}", hidden_trap, NO_CHECKPOINT),
+    "code, to resume from": (f"{FIT} --ckpt_path best --trainer.max_epochs 2", hidden_trap, NO_CHECKPOINT),
+    "code, to export": (f"export --ckpt_path {CHECKPOINT} --output a.onnx", hidden_trap, NO_CHECKPOINT),
+    "code, without a logger": (f"{FIT} --ckpt_path {CHECKPOINT} --trainer.logger false", torch_trap(), NO_CHECKPOINT),
+    "code, as weights": (f"{FIT} {MODEL}.weights {CHECKPOINT}", torch_trap(), NO_CHECKPOINT),
+    "code, named as task": (f"{TEST} best", class_trap(_class_path="trap.CraterSemiSup"), NAMES_TRAP),
+    "code, named as optimizer": (f"{TEST} best", class_trap(optimizer={"class_path": "trap.Adam"}), NAMES_TRAP),
+    "code, named as scheduler": (
+        f"{FIT} --ckpt_path best --trainer.max_epochs 2",
+        class_trap(scheduler="trap.Adam"),
+        NAMES_TRAP,
+    ),
+    "code, named in what is exported": (
+        f"export --ckpt_path {CHECKPOINT} --output a.onnx",
+        class_trap(_class_path="trap.CraterSemiSup"),
+        r"best\.ckpt: is of trap\.CraterSemiSup; give a checkpoint of a task",
+    ),
+    "one bit": (f"{TEST} best", bit_flipped, NO_CHECKPOINT),
+    "weights in a list": (f"{TEST} best", checkpoint(lambda content: content | {"state_dict": [1]}), NO_WEIGHTS),
+    "options in a list": (f"{TEST} best", checkpoint(lambda content: content | {"hyper_parameters": [1]}), NO_WEIGHTS),
+    "a tensor": (f"{TEST} best", checkpoint(lambda _: torch.ones(3)), NO_WEIGHTS),
     "weights alone": (
         f"{TEST} best",
         checkpoint(lambda content: {"state_dict": content["state_dict"]}),
@@ -132,6 +184,7 @@ def home(crater_home):
 
 
 @pytest.mark.parametrize(("words", "spoil", "message"), CASES.values(), ids=CASES)
-def test_mistake(words, spoil, message, here, capfd):
+def test_mistake(words, spoil, message, here, capfd, monkeypatch):
+    monkeypatch.syspath_prepend(here)  # as `python -m lit_hep` has it
     spoil()
     refused(words, message, here, capfd)

@@ -58,7 +58,7 @@ def trained(files, tmp_path_factory):
 
 @pytest.mark.parametrize("words", [SLIM, ORIGINAL], ids=["slim", "original"])
 def test_shipped_config_from_fit_to_prediction(words, work, files):
-    main(["fit", *words, "--trainer.max_epochs=2", f"{MODEL}.images_every_n_epochs=2"])
+    main(["fit", *words, "--trainer.max_epochs=2", f"{MODEL}.figures_every_n_epochs=2"])
     assert {path.name for path in CHECKPOINTS.iterdir()} == {"epoch000.ckpt", "epoch001.ckpt", "best.ckpt", "last.ckpt"}
     rows = table(RUN)
     logged = {"train_loss", "train_accuracy", "train_f1_macro", "val_loss", "val_f1_macro", "val_f1_cluster"}

@@ -1,13 +1,12 @@
 """Samplers, splits, files and seeds."""
 
 import json
-from collections import Counter
 
 import numpy as np
 import pytest
 import torch
 
-from lit_hep.data.batches import Columns, EpochBatches, batch_sizes
+from lit_hep.data.batches import Columns, EpochBatches, Marked, batch_sizes
 from lit_hep.data.files import fill, replacing
 from lit_hep.data.splits import SplitRule, make_splits, make_subset, saved_splits
 from lit_hep.errors import ConfigError, DataError, OutputError
@@ -24,20 +23,32 @@ def batches(rank=0, world_size=1, epoch=0, batch_size=4, **options):
     return taken
 
 
+def counting(batch):
+    """Sample numbers of a batch that are no padding, sorted."""
+    return sorted(number for number in batch.tolist() if number >= 0)
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
 @pytest.mark.parametrize("world_size", [1, 2, 3])
-def test_every_sample_comes_once_an_epoch_and_processes_take_as_many_steps(world_size):
-    ranks = [batches(rank, world_size) for rank in range(world_size)]
-    counts = Counter(torch.cat([torch.cat(rank) for rank in ranks]).tolist())
-    assert set(counts) == set(INDEX.tolist())
-    assert sum(counts.values()) - len(INDEX) == -len(INDEX) % world_size
+def test_every_sample_comes_once_an_epoch_and_processes_take_as_many_steps(world_size, shuffle):
+    ranks = [batches(rank, world_size, shuffle=shuffle) for rank in range(world_size)]
+    together = torch.cat([torch.cat(rank) for rank in ranks])
+    assert set(together.where(together >= 0, ~together).tolist()) == set(INDEX.tolist())
+    if shuffle:
+        assert counting(together) == INDEX.tolist(), "padding is marked"
+    else:
+        assert len(together) - len(INDEX) < world_size and (together >= 0).all()
     assert len({tuple(map(len, rank)) for rank in ranks}) == 1
 
 
-def test_global_batches_do_not_depend_on_the_number_of_processes():
-    alone = batches(batch_size=6)
-    together = zip(batches(0, 2, batch_size=3), batches(1, 2, batch_size=3), strict=True)
-    for one, two in zip(alone[:-1], list(together)[:-1], strict=True):
-        assert sorted(one.tolist()) == sorted(torch.cat(two).tolist())
+@pytest.mark.parametrize(("world_size", "batch_size"), [(2, 6), (3, 4), (4, 3), (6, 2), (12, 1), (2, 9), (3, 6)])
+def test_batches_of_all_processes_are_those_of_one_with_as_large_a_batch(world_size, batch_size):
+    """37 samples: those at the end of an epoch are 1 of 12 or of 18, or fewer than there are processes."""
+    alone = batches(batch_size=world_size * batch_size)
+    ranks = [batches(rank, world_size, batch_size=batch_size) for rank in range(world_size)]
+    for one, *shares in zip(alone, *ranks, strict=True):
+        assert sorted(one.tolist()) == counting(torch.cat(shares))
+        assert all(len(share) >= min(2, batch_size) for share in shares), "batch norm needs two"
 
 
 @pytest.mark.parametrize(
@@ -67,6 +78,8 @@ def test_one_look_up_gives_a_batch():
     columns = Columns({"image": torch.arange(10)[:, None].expand(10, 3), "index": torch.arange(10)})
     batch = columns[torch.tensor([7, 2])]
     assert batch["image"].tolist() == [[7] * 3, [2] * 3] and batch["index"].tolist() == [7, 2] and len(columns) == 10
+    batch = Marked(columns)[torch.tensor([7, ~2])]
+    assert batch["index"].tolist() == [7, 2] and batch["counts"].tolist() == [True, False]
 
 
 LABELS = np.repeat([0, 1], [40, 60])

@@ -254,10 +254,16 @@ CASES = {  # command, what was done before, what is said
     "layout": (f"{FIT} {DATA}.layout square", nothing, r"layout: expected one of 'native', ?'padded'"),
     "learning rate": (f"{FIT} {MODEL}.generator_optimizer.lr -1", nothing, r"optimizer: Invalid learning rate: -1"),
     "Lightning's own clipping": (f"{FIT} --trainer.gradient_clip_val 1", nothing, r"gradient.*clip"),
-    "GAN in plain DDP": (
-        f"{FIT} {MODEL}.net native {MODEL}.objective gan --trainer.strategy ddp --trainer.devices 1",
+    "GAN in a DDP in which no weight may rest": (
+        f"{FIT} {MODEL}.net native {MODEL}.objective gan --trainer.strategy ddp_find_unused_parameters_false "
+        "--trainer.devices 1",
         nothing,
-        r"set --trainer\.strategy ddp_find_unused_parameters_true",
+        r"set --trainer\.strategy ddp",
+    ),
+    "batch norm of all processes": (
+        f"{FIT} --trainer.strategy ddp --trainer.devices 1 --trainer.sync_batchnorm true",
+        nothing,
+        r"sync_batchnorm works on GPUs only",
     ),
     "too few to simulate": (f"fit {TASK} absent {DATA}.simulation_size 3", nothing, r"simulation_size 3.*at least 10"),
 }

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from scored import binary, rejection, several
 from sklearn import metrics
 
-from lit_hep.evaluation import figures
+from lit_hep.evaluation import figures, gallery
 from lit_hep.evaluation.classification import (
     binary_metrics,
 )
@@ -39,6 +39,11 @@ def curve(axis, label):
 def legend(figure):
     boxes = [axis.get_legend() for axis in figure.axes] + figure.legends
     return [text.get_text() for box in boxes if box for text in box.get_texts()]
+
+
+def drawing(image):
+    """Draws some of the images (N, H, W)."""
+    return lambda place, titles: gallery.grid(image[place], titles)
 
 
 def drawn(figure):
@@ -186,17 +191,17 @@ def test_learning_curves_leave_no_empty_panel(panels):
 def test_mistakes_begin_with_the_most_confident():
     probability = np.array([0.9, 0.95, 0.1, 0.6, 0.02])
     label = np.array([1, 0, 1, 0, 0])
-    image = np.arange(5)[:, None, None] * np.ones((1, 3, 2))
-    figure = drawn(figures.mistakes(image, probability, label, 0.5, NAMES, columns=2))
+    draw = drawing(np.arange(5)[:, None, None] * np.ones((1, 3, 2)))
+    figure = drawn(figures.mistakes(draw, probability, label, 0.5, NAMES))
     shown = [(axis.get_title(), axis.images[0].get_array()[0, 0]) for axis in figure.axes if axis.images]
     assert shown == [("no crater →\n0.95", 1), ("crater →\n0.10", 2), ("no crater →\n0.60", 3)]
-    one = figures.mistakes(image, probability, label, 0.5, NAMES, rows=1, columns=2)
+    one = figures.mistakes(draw, probability, label, 0.5, NAMES, most=2)
     assert [axis.images[0].get_array()[0, 0] for axis in one.axes] == [1, 2]
 
 
 def test_mistakes_of_several_classes_name_the_class_taken():
     probability = np.array([[0.5, 0.3, 0.2], [0.1, 0.9, 0.0], [0.2, 0.1, 0.7]])
-    figure = figures.mistakes(np.zeros((3, 4, 4)), probability, np.array([1, 0, 2]), 0.5, list("abc"))
+    figure = figures.mistakes(drawing(np.zeros((3, 4, 4))), probability, np.array([1, 0, 2]), 0.5, list("abc"))
     assert [axis.get_title() for axis in figure.axes if axis.images] == ["a →\nb 0.90", "b →\na 0.50"]
 
 
@@ -204,18 +209,18 @@ def test_mistakes_of_several_classes_name_the_class_taken():
     ("function", "given", "stems"),
     [
         (figures.binary_figures, set(), BINARY_STEMS),
-        (figures.binary_figures, {"image", "history"}, [*BINARY_STEMS, "learning_curves", "mistakes", "gallery"]),
-        (figures.multiclass_figures, {"image"}, ["roc", "confusion_matrix", "mistakes", "gallery"]),
+        (figures.binary_figures, {"draw", "history"}, [*BINARY_STEMS, "learning_curves", "mistakes", "gallery"]),
+        (figures.multiclass_figures, {"draw"}, ["roc", "confusion_matrix", "mistakes", "gallery"]),
         (
             figures.multiclass_figures,
-            {"image", "history"},
+            {"draw", "history"},
             ["roc", "confusion_matrix", "learning_curves", "mistakes", "gallery"],
         ),
     ],
 )
 def test_all_figures_that_apply_are_drawn(function, given, stems):
     events, names = (binary(40), NAMES) if function is figures.binary_figures else (several(40), list("abcd"))
-    extra = {"image": np.random.default_rng(0).normal(size=(40, 8, 8)), "history": HISTORY}
+    extra = {"draw": drawing(np.random.default_rng(0).normal(size=(40, 8, 8))), "history": HISTORY}
     threshold = [0.5] if function is figures.binary_figures else []
     found = dict(function(*events, *threshold, names, **{key: extra[key] for key in given}))
     assert list(found) == stems
@@ -229,11 +234,11 @@ def test_all_figures_that_apply_are_drawn(function, given, stems):
 @pytest.mark.parametrize("label", [[], [1, 1], [0, 1]])
 def test_figures_of_hardly_any_events(label):
     label = np.array(label, dtype=int)
-    image, history = np.zeros((len(label), 4, 4)), {"epoch": [], "train_loss": []}
+    draw, history = drawing(np.zeros((len(label), 4, 4))), {"epoch": [], "train_loss": []}
     probability = np.ones(len(label))
-    for _, figure in figures.binary_figures(probability, label, 0.5, NAMES, image, history):
+    for _, figure in figures.binary_figures(probability, label, 0.5, NAMES, draw, history):
         drawn(figure)
-    found = dict(figures.multiclass_figures(np.eye(3)[label], label, list("abc"), image, history))
+    found = dict(figures.multiclass_figures(np.eye(3)[label], label, list("abc"), draw, history))
     for figure in found.values():
         drawn(figure)
     assert found["learning_curves"].texts[0].get_text() == "nothing was logged"
@@ -243,7 +248,23 @@ def test_figures_of_hardly_any_events(label):
 def test_gallery_shows_best_worst_and_nearest():
     probability = np.array([0.9, 0.55, 0.1, 0.4])
     image = np.arange(4.0)[:, None, None] * np.ones((4, 2, 2))
-    figure = drawn(figures.gallery(image, probability, np.array([1, 0, 1, 0]), 0.5, NAMES, columns=2))
+    figure = drawn(figures.gallery(drawing(image), probability, np.array([1, 0, 1, 0]), 0.5, NAMES, each=2))
     shown = [int(axis.images[0].get_array()[0, 0]) for axis in figure.axes]
     assert shown == [0, 3, 2, 1, 1, 3]
-    assert [axis.get_ylabel() for axis in figure.axes[::2]] == ["best", "worst", "nearest"]
+    assert [axis.get_title().split("\n")[0] for axis in figure.axes[::2]] == ["best", "worst", "nearest"]
+
+
+def test_crystals_show_energy_and_time_where_there_is_a_hit():
+    energy, time = np.zeros((2, 5, 16, 20))
+    energy[:, 8, 11], time[:, 8, 11], time[:, 0, 0] = [1, 2, 30, 4, 5], [1, -2, 3, -4, 5], 7
+    figure = drawn(gallery.crystals(energy, time, list("abcde")))
+    maps = figure.axes[:10]
+    assert [axis.get_title() for axis in maps[::2]] == list("abcde")
+    for number, (left, right) in enumerate(zip(maps[::2], maps[1::2], strict=True)):
+        for axis, values in ((left, energy), (right, time)):
+            shown = axis.images[0].get_array()
+            assert np.argwhere(~shown.mask).tolist() == [[8, 11]] and shown[8, 11] == values[number, 8, 11]
+        assert left.images[0].get_extent() == pytest.approx([-0.174, 0.174, -0.1392, 0.1392])
+    assert left.images[0].norm.vmax == 30 and right.images[0].norm.vcenter == 0
+    assert [axis.get_ylabel() for axis in figure.axes[10:]] == ["time (ns)", "energy (GeV)"]
+    drawn(gallery.crystals(np.zeros((1, 16, 16)), np.zeros((1, 16, 16)), ["no hit"]))

@@ -275,10 +275,10 @@ CASES = {  # command, what was done before, what is said
         nothing,
         r"training in_turn: early stopping would end",
     ),
-    "planes in turn in plain DDP": (
-        f"{TURNS} --trainer.max_epochs=3 --trainer.strategy=ddp --trainer.devices=1",
+    "planes in turn in a DDP in which no weight may rest": (
+        f"{TURNS} --trainer.max_epochs=3 --trainer.strategy=ddp_find_unused_parameters_false --trainer.devices=1",
         nothing,
-        r"set --trainer\.strategy ddp_find_unused_parameters_true",
+        r"set --trainer\.strategy ddp",
     ),
     "too few to simulate": (
         f"fit {TASK} {DATA}.root=absent {DATA}.simulation_size=3",

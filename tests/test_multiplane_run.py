@@ -1,11 +1,9 @@
-"""Events of several planes from end to end, through the command line: fit, test, predict, resume, two processes."""
+"""Events of several planes from end to end, through the command line: fit, test, predict, resume."""
 
 import csv
 import gc
 import json
-import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -172,7 +170,6 @@ def uninterrupted(tmp_path_factory, files):
 
 
 SAVE = """
-import torch
 from lightning.pytorch import Callback
 
 class StopAfter(Callback):
@@ -181,10 +178,6 @@ class StopAfter(Callback):
 
     def on_train_epoch_end(self, trainer, module):
         trainer.should_stop = trainer.current_epoch + 1 == self.epochs
-
-class SaveRank(Callback):
-    def on_train_end(self, trainer, module):
-        torch.save(module.state_dict(), f"rank{trainer.global_rank}.pt")
 """
 
 
@@ -269,25 +262,3 @@ def test_workers_and_place_of_the_data_change_nothing(root):
         path = Path(str(place(EARLY)[1]).replace("version_0", f"version_{version}"), "last.ckpt")
         states.append(checkpoint(path)["state_dict"])
     assert same(states[0], states[1]) and same(states[0], states[2])
-
-
-def test_two_processes_train_planes_in_turn(root, monkeypatch):
-    Path("saving.py").write_text(SAVE)
-    monkeypatch.setenv("PYTHONPATH", ".", prepend=os.pathsep)
-    words, _ = VARIANTS["late, in turn, vote"]
-    run, _ = place(words)
-    strategy = "ddp_find_unused_parameters_true"
-    ddp = [*config("hardware/ddp"), "--trainer.devices=2", f"--trainer.strategy={strategy}"]
-    for command, more in (
-        ("fit", ["--trainer.callbacks+=saving.SaveRank", f"{DATA}.batch_size=7", "--trainer.max_epochs=3"]),
-        ("test", []),
-    ):
-        line = [sys.executable, "-m", "lit_hep", command, *words, *ddp, *more]
-        done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=250)
-        assert done.returncode == 0, done.stderr[-3000:]
-    assert [path.name for path in run.parent.iterdir()] == ["version_0"] and len(table(run)) == 3
-    first, second = (checkpoint(f"rank{rank}.pt") for rank in (0, 1))
-    running = ("running_mean", "running_var")  # of the batches that each process saw; the checkpoint has the first's
-    assert all(same(first[key], second[key]) for key in first if not key.endswith(running))
-    scores = np.load(run / "test/predictions.npz")
-    assert len(set(scores["id"])) == len(scores["id"]) == TESTED

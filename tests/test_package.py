@@ -1,6 +1,7 @@
 """Start-up, run folders, TensorBoard."""
 
 import json
+import shutil
 import socket
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 from urllib.request import Request, urlopen
 
 import pytest
-from conftest import ORIGINAL
+from runs import table
 
 import lit_hep
 from lit_hep.cli import main
@@ -58,9 +59,13 @@ def test_runs_that_start_together_get_folders_of_their_own(tmp_path, monkeypatch
 
 
 @pytest.fixture
-def tensorboard(crater_root):
-    main(["fit", *ORIGINAL, "--trainer.max_epochs", "2"])
-    main(["test", *ORIGINAL])
+def home(tested_home):
+    return tested_home
+
+
+@pytest.fixture
+def tensorboard(here):
+    shutil.rmtree("tb_logs/crater/version_2")  # a copy
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -69,7 +74,7 @@ def tensorboard(crater_root):
         "-m",
         "tensorboard.main",
         "--logdir",
-        "tb_logs",
+        "tb_logs/crater",
         "--port",
         str(port),
         "--load_fast",
@@ -77,7 +82,7 @@ def tensorboard(crater_root):
     ]
     server = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
-    def ask(path, body=None):
+    def ask(path, body=None, ready=bool):  # it reads file after file
         headers = {"Content-Type": "application/json"}
         request = Request(f"http://127.0.0.1:{port}/data/plugin/{path}", body and json.dumps(body).encode(), headers)
         for _ in range(60):
@@ -85,7 +90,7 @@ def tensorboard(crater_root):
                 answer = json.load(urlopen(request, timeout=10))
             except OSError:
                 answer = None
-            if answer:
+            if answer and ready(answer):
                 return answer
             time.sleep(1)
         raise AssertionError(f"TensorBoard does not answer {path}")
@@ -95,12 +100,33 @@ def tensorboard(crater_root):
     server.wait()
 
 
+RUNS = "tb_logs/crater"
+
+
 def test_tensorboard_shows_scalars_figures_and_hyperparameters(tensorboard):
-    scalars = tensorboard("scalars/tags")["crater/version_0"]
+    scalars = tensorboard("scalars/tags", ready=lambda found: len(found) == 2)["version_1"]
     assert {"train_loss", "val_loss", "val_auroc", "val_f1_macro", "lr-Adam", "stage"} <= set(scalars)
-    points = tensorboard("scalars/scalars?run=crater/version_0&tag=val_loss")
+    points = tensorboard("scalars/scalars?run=version_1&tag=val_loss")
     assert len(points) == 2
-    figures = set(tensorboard("images/tags")["crater/version_0"])
-    assert {"val/roc", "val/confusion_matrix", "val/learning_curves", "test/roc", "test/mistakes"} <= figures
-    names = {entry["name"] for entry in tensorboard("hparams/experiment", {"experimentName": ""})["hparamInfos"]}
+    wanted = {"val/roc", "val/confusion_matrix", "val/learning_curves", "val/gallery", "test/roc", "test/mistakes"}
+    tensorboard("images/tags", ready=lambda found: len(found) == 2 and all(wanted <= set(found[run]) for run in found))
+    experiment = tensorboard("hparams/experiment", {"experimentName": ""})
+    names = {entry["name"] for entry in experiment["hparamInfos"]}
     assert {"net", "batch_size", "optimizer/class_path", "label_fraction"} <= names
+    asked = {"colParams": [{"metric": entry["name"]} for entry in experiment["metricInfos"]], "sliceSize": 10}
+    asked |= {"experimentName": "", "startIndex": 0, "allowedStatuses": ["STATUS_UNKNOWN", "STATUS_SUCCESS"]}
+    groups = {
+        group["sessions"][0]["name"]: group
+        for group in tensorboard("hparams/session_groups", asked, lambda found: len(found["sessionGroups"]) == 2)[
+            "sessionGroups"
+        ]
+    }
+    for run, rate in ((0, 0.0003), (1, 0.003)):
+        group = groups[f"version_{run}"]
+        assert group["hparams"]["optimizer/init_args/lr"] == rate
+        final = {metric["name"]["tag"]: metric["value"] for metric in group["metricValues"]}
+        rows = [
+            {name: float(row[name]) for name in ("val_loss", "val_auroc")} for row in table(f"{RUNS}/version_{run}")
+        ]
+        best = min(rows, key=lambda row: row["val_loss"])
+        assert {name: final[f"final/{name}"] for name in best} == pytest.approx(best, rel=1e-5)

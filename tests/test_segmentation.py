@@ -152,7 +152,9 @@ def test_samples_show_masks_where_they_are_known():
     pairs = [(np.random.default_rng(n).random((8, 9)), np.zeros((8, 9), np.uint8)) for n in range(5)]
     figure = draw.samples([*pairs, (pairs[0][0], None)], list("abcdef"), NAMES, COLOURS)
     drawn(figure)
-    assert sum(len(axis.images) for axis in figure.axes) == 11
+    assert [len(axis.images) for axis in figure.axes] == [1, 2] * 5 + [1, 0]
+    overlay = draw.samples([(np.zeros((2, 3)), np.array([[0, 1, 2], [3, 255, 0]]))], ["a"], NAMES, COLOURS).axes[1]
+    assert overlay.images[1].get_array().filled(-1).tolist() == [[-1, 1, 2], [3, 4, -1]]
 
 
 def test_figures_of_counts():

@@ -1,17 +1,18 @@
 """Classification of images into two or more classes."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from lightning.pytorch.trainer.states import TrainerFn
+from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics.utilities.distributed import gather_all_tensors
 
 from lit_hep.base.datamodule import BaseDataModule
+from lit_hep.base.processes import average, counted
 from lit_hep.base.products import log_figures, write_figures, write_json, write_npz, write_report
 from lit_hep.base.scores import Scores
 from lit_hep.base.task import BaseTask
@@ -36,14 +37,13 @@ class ClassificationTask(BaseTask):
     Args:
         threshold: Of two classes, the probability from which an image is called class 1; None chooses the one with
             the best macro F1 on validation.
-        figures_every_n_epochs: How often the validation is drawn for TensorBoard; 0 only at the end.
         **kwargs: As in `BaseTask`.
     """
 
     threshold: Tensor
     _sums: Tensor
 
-    def __init__(self, threshold: float | None = None, figures_every_n_epochs: int = 25, **kwargs: Any) -> None:
+    def __init__(self, threshold: float | None = None, **kwargs: Any) -> None:
         if threshold is not None and not 0 < threshold < 1:
             raise ConfigError(f"threshold {threshold}: must lie between 0 and 1")
         self._fixed_threshold = threshold
@@ -108,13 +108,14 @@ class ClassificationTask(BaseTask):
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Mean loss, weighted if the batch has weights; counts stay on the device."""
         logits = self.outputs(batch["image"])
-        losses = self.losses(logits, batch["label"])
+        losses, counts = self.losses(logits, batch["label"]), counted(batch)
         with torch.no_grad():
             probability, label = self.probabilities(logits), batch["label"]
             # at .5: the threshold of the last validation belongs to other weights
             right = (probability > 0.5) == (label > 0.5) if self.num_classes == 2 else probability.argmax(1) == label
-            self._sums += torch.stack([losses.sum(), right.sum(), losses.new_tensor(len(right))])
-        return (losses * batch["weight"]).mean() if "weight" in batch else losses.mean()
+            self._sums += torch.stack([(losses * counts).sum(), (right * counts).sum(), counts.sum()])
+        weight = counts * batch["weight"] if "weight" in batch else counts
+        return (losses * weight).sum() / average(counts.sum())
 
     def on_train_epoch_end(self) -> None:
         """Turn the epoch's counts into ``train_loss`` and ``train_accuracy``."""
@@ -166,14 +167,10 @@ class ClassificationTask(BaseTask):
         self._validated = self._scores(index, label, logits)
         metrics = {"loss": float(self.losses(logits, label).mean())} | self._validated.metrics()
         self.log_dict({f"val_{name}": metrics[name] for name in metrics if name not in _COUNTS}, sync_dist=True)
-        every = self.hparams["figures_every_n_epochs"]
-        if self.trainer.state.fn == TrainerFn.FITTING and every and (self.current_epoch + 1) % every == 0:
-            log_figures(self.logger, "val", self._figures(self._validated), self.global_step)
 
-    def on_train_end(self) -> None:
-        """Draw the last validation."""
-        if self._validated is not None:
-            log_figures(self.logger, "val", self._figures(self._validated), self.global_step)
+    def figures(self) -> Iterable[tuple[str, "Figure"]]:
+        """Of the latest validation: curves, gallery, mistakes."""
+        return () if self._validated is None else self._figures(self._validated)
 
     def on_test_epoch_end(self) -> None:
         """Write ``metrics.json``, ``predictions.npz`` and the figures; log the same to TensorBoard."""
@@ -210,4 +207,8 @@ class ClassificationTask(BaseTask):
 
     def _figures(self, scores: Scores, metrics: Mapping[str, float] | None = None) -> Iterator[tuple[str, "Figure"]]:
         history = read_history(Path(self.logger.log_dir)) if isinstance(self.logger, RunLogger) else None
-        return scores.figures(self.data.class_names, self.data.pictures(scores.index), history, metrics)
+
+        def draw(place: NDArray[np.int64], titles: Sequence[str]) -> "Figure":
+            return self.data.figure(scores.index[place].tolist(), titles)
+
+        return scores.figures(self.data.class_names, draw, history, metrics, self.data.most_drawn)

@@ -1,6 +1,7 @@
 """The frame of every data module."""
 
 import os
+import platform
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,12 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from lit_hep.data.batches import Column, Columns, EpochBatches, as_is
+from lit_hep.base.processes import of_first, several, together
+from lit_hep.data.batches import Column, Columns, EpochBatches, Marked, as_is
 from lit_hep.data.files import fill, is_vacant, replacing
 from lit_hep.data.seeds import run_seed
 from lit_hep.data.splits import SplitRule, Splits, check_classes, digest, saved_splits
 from lit_hep.data.streaming import BlockLoader, EpochBlocks, StreamedColumns
-from lit_hep.errors import ConfigError, DataError
+from lit_hep.errors import ConfigError, DataError, UserError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -41,7 +43,7 @@ class BaseDataModule(LightningDataModule, ABC):
         val_fraction: Share of the labelled samples for validation.
         test_fraction: Share of the labelled samples held out for `test`.
         split_seed: Of the division; the same for runs that are to be compared.
-        predict_root: Folder of files to predict on, labels not needed; None takes the task's own test files.
+        predict_root: File or folder to predict on, labels not needed; None takes the task's own test files.
         num_workers: Processes that load; 0 is fastest for data in memory.
         on_device: Keep all samples in the accelerator's memory.
     """
@@ -50,6 +52,8 @@ class BaseDataModule(LightningDataModule, ABC):
     """Names of the files that `root` must hold."""
     class_names: Sequence[str] = ()
     """Of a classification; empty where there are no classes and `labels` are all 0."""
+    most_drawn: ClassVar[int] = 32
+    """Samples that one figure has room for."""
 
     def __init__(
         self,
@@ -76,6 +80,7 @@ class BaseDataModule(LightningDataModule, ABC):
         self.root = Path(root)
         self.rule = SplitRule(val_fraction, test_fraction, split_seed)
         self.splits: Splits | None = None
+        self._refused: UserError | None = None
         self.removed: dict[str, int] = {}
         """Samples that were left out, by kind."""
 
@@ -88,14 +93,19 @@ class BaseDataModule(LightningDataModule, ABC):
         """Read and check the files; called once."""
 
     @abstractmethod
-    def figure(self, index: Sequence[int]) -> "Figure":
-        """Draw samples as the field would."""
+    def figure(self, index: Sequence[int], titles: Sequence[str] | None = None) -> "Figure":
+        """Draw samples as the field would.
+
+        Args:
+            index: Their numbers.
+            titles: One each; None says what they are.
+        """
 
     def show(self, index: Sequence[int] | None, output: Path) -> None:
         """Draw samples into a picture.
 
         Args:
-            index: Their numbers; None takes 32 at random.
+            index: Their numbers; None takes `most_drawn` at random.
             output: PNG, PDF or SVG file.
 
         Raises:
@@ -104,7 +114,7 @@ class BaseDataModule(LightningDataModule, ABC):
         self.prepare_data()
         self.setup("show")
         count = len(self)
-        chosen = np.random.default_rng().permutation(count)[:32] if index is None else np.asarray(index)
+        chosen = np.random.default_rng().permutation(count)[: self.most_drawn] if index is None else np.asarray(index)
         if len(chosen) == 0 or chosen.min() < 0 or chosen.max() >= count:
             raise ConfigError(f"index {chosen.tolist()}: the samples are numbered 0..{count - 1}")
         with replacing(output) as part:
@@ -117,10 +127,6 @@ class BaseDataModule(LightningDataModule, ABC):
     def __len__(self) -> int:
         """Number of samples."""
 
-    def pictures(self, index: NDArray[np.int64]) -> NDArray[Any] | None:
-        """Images (n, H, W) for the grid of mistakes, None if the task has no such picture."""
-        return None
-
     def ids(self, index: NDArray[np.int64]) -> NDArray[Any]:
         """What a user knows samples by: row or file name."""
         return index
@@ -132,10 +138,20 @@ class BaseDataModule(LightningDataModule, ABC):
     def prepare_data(self) -> None:
         """Fill a vacant root by simulation, or check that a user's root is whole.
 
+        Lightning calls it on one process of each node: a root that nodes share is filled once, others wait for it.
+
         Raises:
-            DataError: Files are missing.
-            ConfigError: The simulator refuses its options.
+            DataError: Files are missing; of several processes, raised by `setup` on all.
+            ConfigError: The simulator refuses its options; alike.
         """
+        try:
+            self._prepare()
+        except UserError as error:
+            if not several():
+                raise
+            self._refused = error  # the others are not asked, and would wait
+
+    def _prepare(self) -> None:
         if not self.missing():
             return
         if is_vacant(self.root) and self.hparams["simulate"]:
@@ -149,21 +165,37 @@ class BaseDataModule(LightningDataModule, ABC):
             except ValueError as error:
                 raise ConfigError(f"simulation_size {size}, simulation_seed {seed}: {error}") from error
             return
-        raise DataError(
-            f"{self.root}: {', '.join(self.missing())} not found; give the folder that holds the files with "
-            "--data.init_args.root, or an empty one to simulate into"
-        )
+        if missing := self.missing():  # still: another process may have filled the root just now
+            raise DataError(
+                f"{self.root}: {', '.join(missing)} not found; give the folder that holds the files with "
+                "--data.init_args.root, or an empty one to simulate into"
+            )
 
     def setup(self, stage: str) -> None:
-        """Read the files and divide the labelled samples, once."""
+        """Read the files and divide the labelled samples, once; of several processes, the first divides for all.
+
+        Raises:
+            UserError: The files are damaged, or too few, or others than on the first process.
+        """
         if self.splits is None:
-            self.read()
-            folder = self.root
-            if not os.access(folder, os.W_OK) and self.trainer:
-                folder = Path(self.trainer.log_dir or ".")
-            if self.class_names:
-                check_classes(self.labels(), self.root)
-            self.splits = self.divide(folder)
+            together(self._read)
+            folder, logs = self.root, self.trainer.log_dir if self.trainer else None  # to be asked for on all processes
+            if logs and not os.access(folder, os.W_OK):
+                folder = Path(logs)
+            self.splits = of_first(lambda: self.divide(folder))
+            together(self._check_divided)
+
+    def _read(self) -> None:
+        if self._refused:
+            raise self._refused
+        self.read()
+        if self.class_names:
+            check_classes(self.labels(), self.root)
+
+    def _check_divided(self) -> None:
+        assert self.splits is not None
+        if several() and self.splits.digest != digest(self.labels()):
+            raise DataError(f"{platform.node()}: {self.root} holds other labels than on the first node; copy the files")
 
     def divide(self, folder: Path) -> Splits:
         """The division of the labelled samples: the one made earlier, or a new one, kept in `folder`."""
@@ -220,7 +252,8 @@ class BaseDataModule(LightningDataModule, ABC):
         Args:
             columns: Name to tensor (N, ...), all samples; or the same, streamed from disk.
             index: Numbers (n,) of the samples wanted.
-            train: Shuffle anew each epoch; else in order, in larger batches.
+            train: Shuffle anew each epoch; else in order, in larger batches. Of several processes, training batches
+                have the column ``counts`` (B,), False for samples that are there only to make batches equally long.
             weights: Relative frequency (n,) with which samples in memory are drawn.
         """
         batch_size = self.hparams["batch_size"]
@@ -238,10 +271,11 @@ class BaseDataModule(LightningDataModule, ABC):
         device = self.trainer.strategy.root_device if self.trainer and self.hparams["on_device"] else None
         if device is not None:
             columns = {name: column.to(device) for name, column in columns.items()}
+        batches = EpochBatches(index, batch_size, shuffle=train, weights=weights, device=device, **place)
         return DataLoader(
-            Columns(columns),
+            Marked(Columns(columns)) if batches.marked else Columns(columns),
             batch_size=None,
-            sampler=EpochBatches(index, batch_size, shuffle=train, weights=weights, device=device, **place),
+            sampler=batches,
             num_workers=self.hparams["num_workers"],
             collate_fn=as_is,
             generator=torch.Generator(),  # else each loader draws from the global state

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
 from numpy.typing import ArrayLike
 
 from lit_hep import __version__
@@ -41,16 +42,18 @@ def write_npy(path: Path, array: ArrayLike) -> None:
 
 
 def write_figures(folder: Path, figures: Iterable[tuple[str, "Figure"]]) -> None:
-    """Write (name, figure) as ``<name>.png``."""
+    """Write (name, figure) as ``<name>.png``, and as PDF or SVG if that was chosen."""
+    from lit_hep.evaluation.style import save
+
     for name, figure in figures:
-        with replacing(folder / f"{name}.png") as part:
-            figure.savefig(part, format="png")
+        save(figure, folder / f"{name}.png")
 
 
+@rank_zero_only
 def log_figures(logger: object, page: str, figures: Iterable[tuple[str, "Figure"]], step: int) -> None:
     """Put figures on TensorBoard as ``<page>/<name>``; without such a logger none is drawn."""
     if isinstance(logger, TensorBoardLogger):
-        experiment: Any = logger.experiment  # does nothing on all processes but the first
+        experiment: Any = logger.experiment
         for name, figure in figures:
             experiment.add_figure(f"{page}/{name}", figure, step)
 

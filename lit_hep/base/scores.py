@@ -12,6 +12,8 @@ from lit_hep.evaluation.classification import binary_metrics, bootstrap_interval
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from lit_hep.evaluation.gallery import Draw
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -44,24 +46,27 @@ class Scores:
     def figures(
         self,
         class_names: Sequence[str],
-        image: NDArray[Any] | None = None,
+        draw: "Draw | None" = None,
         history: Mapping[str, Sequence[float]] | None = None,
         metrics: Mapping[str, float] | None = None,
+        most: int = 32,
     ) -> Iterator[tuple[str, "Figure"]]:
         """Draw (name, figure) of `evaluation.figures`.
 
         Args:
             class_names: Of all classes.
-            image: Of the samples (N, H, W), for the grid of mistakes.
+            draw: Draws some of them by their places, for the gallery and the mistakes.
             history: Columns of ``metrics.csv``, for the learning curves.
             metrics: Numbers of this evaluation, for the interval of the AUC.
+            most: Samples on one figure.
         """
         from lit_hep.evaluation.figures import binary_figures, multiclass_figures
 
         if self.probability.ndim == 2:
-            return multiclass_figures(self.probability, self.label, class_names, image, history)
+            return multiclass_figures(self.probability, self.label, class_names, draw, history, most)
         interval = (metrics["auroc_low"], metrics["auroc_high"]) if metrics and "auroc_low" in metrics else None
-        return binary_figures(self.probability, self.label, self.threshold, class_names, image, history, interval)
+        common = self.probability, self.label, self.threshold, class_names
+        return binary_figures(*common, draw, history, interval, most)
 
     def columns(self, ids: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """Columns of ``predictions.npz``.

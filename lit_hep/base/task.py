@@ -3,18 +3,24 @@
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from lit_hep.base.processes import average_batch_norm
+from lit_hep.base.products import log_figures
 from lit_hep.data.seeds import run_seed, seed_all
 from lit_hep.errors import ConfigError
 from lit_hep.evaluation.export import Interface
 from lit_hep.training.run import RunLogger, load_network
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Data = TypeVar("Data", bound=LightningDataModule)
 
@@ -32,6 +38,8 @@ class BaseTask(LightningModule):
         weights: Checkpoint whose network a new run starts from.
         compile: Compile the network (torch.compile).
         channels_last: Keep images and weights with the channels innermost.
+        figures_every_n_epochs: How often TensorBoard gets figures of the validation, samples with what was predicted
+            among them, beside those at the end of training; 0 never, not at the end either.
     """
 
     monitor: str = "val_loss"
@@ -47,6 +55,7 @@ class BaseTask(LightningModule):
         weights: str | None = None,
         compile: bool = False,
         channels_last: bool = False,
+        figures_every_n_epochs: int = 10,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -54,10 +63,13 @@ class BaseTask(LightningModule):
         self.save_hyperparameters(ignore=[name for name, value in self.hparams.items() if callable(value)])
         self.optimizer, self.scheduler = optimizer, scheduler
         self.learning_rate: float | None = None
+        self._drawn: int | None = None
         self.net: nn.Module
         self.configure_models()
         self.configure_losses()
         self.configure_metrics()
+        # left to itself, DDP overwrites the counts of all processes with those of the first in every step
+        self._ddp_params_and_buffers_to_ignore = [name for name, _ in self.named_buffers()]
 
     def configure_models(self) -> None:
         """Build `self.net` from the hyperparameters."""
@@ -69,7 +81,14 @@ class BaseTask(LightningModule):
         """Build what counts during an epoch."""
 
     def setup(self, stage: str) -> None:
-        """Start from other weights if asked to; arrange memory and compile."""
+        """Start from other weights if asked to; arrange memory and compile.
+
+        Raises:
+            ConfigError: Batch norm cannot see all processes here.
+        """
+        strategy = self.trainer.strategy
+        if stage == "fit" and getattr(strategy, "_layer_sync", None) and strategy.root_device.type == "cpu":
+            raise ConfigError("sync_batchnorm works on GPUs only; leave --trainer.sync_batchnorm out")
         if stage == "fit" and self.hparams["weights"] and self.trainer.ckpt_path is None:
             load_network(self.net, Path(self.hparams["weights"]))
         if self.hparams["channels_last"]:
@@ -100,6 +119,9 @@ class BaseTask(LightningModule):
         """
         raise NotImplementedError
 
+    def shed(self) -> None:
+        """Part with networks that only learning needs; for export."""
+
     def answers(self, image: Tensor) -> Tensor:
         """What the exported network answers to images as the files have them: probabilities, float32."""
         raise NotImplementedError
@@ -123,6 +145,30 @@ class BaseTask(LightningModule):
             config |= {"monitor": self.monitor, "interval": "epoch", "frequency": sys.maxsize}
         return {"optimizer": made, "lr_scheduler": config}
 
+    def figures(self) -> Iterable[tuple[str, "Figure"]]:
+        """Figures of the latest validation with their names, samples and predictions among them."""
+        return ()
+
+    def on_validation_end(self) -> None:
+        """Draw the validation of every so many epochs of training."""
+        every, fits = self.hparams["figures_every_n_epochs"], self.trainer.state.fn == TrainerFn.FITTING
+        if fits and not self.trainer.sanity_checking and every and (self.current_epoch + 1) % every == 0:
+            self._draw()
+
+    def on_train_end(self) -> None:
+        """Draw the last validation, unless it is drawn already."""
+        if self.hparams["figures_every_n_epochs"] and self._drawn != self.global_step:
+            self._draw()
+
+    def _draw(self) -> None:
+        self._drawn = self.global_step
+        if self.trainer.is_global_zero:
+            log_figures(self.logger, "val", self.figures(), self.global_step)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Name the task, as the command line does by itself: it has to know whose checkpoint it is given."""
+        checkpoint["hyper_parameters"].setdefault("_class_path", f"lit_hep.{type(self).__name__}")
+
     def on_train_start(self) -> None:
         """Open the run's table of metrics."""
         if isinstance(self.logger, RunLogger):
@@ -131,6 +177,11 @@ class BaseTask(LightningModule):
     def on_train_epoch_start(self) -> None:
         """Make all random draws of the epoch a function of (seed, epoch, rank), so that resuming is exact."""
         seed_all(run_seed(), self.current_epoch, self.global_rank)
+
+    def on_validation_start(self) -> None:
+        """Judge the same network on all processes, and the one that the checkpoint will hold."""
+        if self.trainer.state.fn == TrainerFn.FITTING:
+            average_batch_norm(self)
 
     def on_train_epoch_end(self) -> None:
         """Step plateau schedulers before the checkpoint is written, and log the learning rates."""

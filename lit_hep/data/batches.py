@@ -38,17 +38,36 @@ class Columns(Dataset[dict[str, Any]]):
         return {name: column[index] for name, column in self.columns.items()}
 
 
+class Marked(Dataset[dict[str, Any]]):
+    """Batches with the column ``counts`` (B,): False for samples that are padding, whose numbers are marked.
+
+    A mark is the inversion of all bits.
+
+    Args:
+        data: Gives the other columns of a batch of sample numbers.
+    """
+
+    def __init__(self, data: Dataset[dict[str, Any]]) -> None:
+        self.data = data
+
+    def __getitem__(self, index: Tensor) -> dict[str, Any]:
+        counts = index >= 0
+        batch: dict[str, Any] = self.data[torch.where(counts, index, ~index)]
+        return batch | {"counts": counts}
+
+
 class EpochBatches(DistributedSampler[Any]):
     """Batches of sample numbers whose order is a function of (seed, epoch) alone.
 
-    Being a `DistributedSampler`, Lightning leaves it as it is and tells it the epoch. The global batch of all
-    processes is the same for any number of them; the last one is padded with samples from the front so that every
-    process takes as many steps (evaluation drops what comes twice by its ``index``).
+    Being a `DistributedSampler`, Lightning leaves it as it is and tells it the epoch. The batches of all processes
+    together are those of a single one with as large a batch. Where they cannot be shared out evenly, as at the end of
+    an epoch, some processes get a sample of the batch once more. In training such padding is `Marked`, to be left
+    out of the loss; evaluation drops what comes twice by its ``index``.
 
     Args:
         index: Sample numbers (n,) to draw from.
         batch_size: Samples a process and step.
-        shuffle: A new order each epoch.
+        shuffle: A new order each epoch, for training.
         weights: Relative frequency (n,) of each sample, drawn with replacement; None draws each once.
         seed: Of the order.
         epoch: First epoch, until `set_epoch`.
@@ -74,8 +93,17 @@ class EpochBatches(DistributedSampler[Any]):
         self.index, self.batch_size, self.weights, self.device = index, batch_size, weights, device
         self.epoch = epoch
 
+    @property
+    def marked(self) -> bool:
+        """Whether padding is marked."""
+        return self.shuffle and self.num_replicas > 1
+
+    @property
+    def _sizes(self) -> list[int]:
+        return batch_sizes(len(self.index), self.batch_size * self.num_replicas)
+
     def __len__(self) -> int:
-        return len(batch_sizes(-(-len(self.index) // self.num_replicas), self.batch_size))
+        return len(self._sizes)
 
     def __iter__(self) -> Iterator[Tensor]:
         generator = torch.Generator().manual_seed(derive(self.seed, self.epoch))
@@ -86,9 +114,17 @@ class EpochBatches(DistributedSampler[Any]):
             order = self.index[torch.randperm(count, generator=generator)]
         else:
             order = self.index
-        order = torch.cat([order, order[: -count % self.num_replicas]]).to(self.device)
-        mine = order[self.rank :: self.num_replicas]
-        yield from torch.split(mine, batch_sizes(len(mine), self.batch_size))
+        for batch in torch.split(order.to(self.device), self._sizes):
+            yield batch if self.num_replicas == 1 else self._share(batch)
+
+    def _share(self, batch: Tensor) -> Tensor:
+        """What this process takes of a batch: as many as the others, and two if it can be, as batch norm needs two."""
+        mine = batch[self.rank :: self.num_replicas]
+        lacking = max(-(-len(batch) // self.num_replicas), min(2, self.batch_size)) - len(mine)
+        if not lacking:
+            return mine
+        padding = batch[:1].expand(lacking)
+        return torch.cat([mine, ~padding if self.marked else padding])
 
 
 def batch_sizes(count: int, size: int) -> list[int]:

@@ -3,6 +3,7 @@
 Files are opened anew for each read, so that a `Table` can be passed to other processes and threads.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lit_hep.errors import DataError
+from lit_hep.data.readers import check_size
+from lit_hep.errors import DataError, UserError
 
 _READ = 2**20  # bytes that one read should take at least: opening, seeking and Python's share cost less than that
 
@@ -58,7 +60,7 @@ class Table:
             DataError: The file is damaged, or holds NaN or infinity.
         """
         span = self.span(names)
-        with self._open() as file:
+        with self.open() as file:
             for start in range(0, len(self), span):
                 rows = {name: self._read(file, name, start, start + span) for name in names}
                 for name, values in rows.items():
@@ -105,7 +107,7 @@ class Table:
             places = np.arange(len(rows))
         order = np.argsort(rows, kind="stable")
         spans = rows[order] // self.span(names)
-        with self._open() as file:
+        with self.open() as file:
             for run in np.split(order, np.flatnonzero(np.diff(spans)) + 1) if len(rows) else ():
                 first, last = int(rows[run[0]]), int(rows[run[-1]])
                 for name in names:
@@ -115,22 +117,28 @@ class Table:
     def _read(self, file: Any, name: str, start: int, stop: int) -> NDArray[Any]:
         try:
             values: NDArray[Any] = file[name][start:stop]
-        except (OSError, KeyError) as error:
+        except Exception as error:  # h5py has many kinds for what the HDF5 library complains of
             raise DataError(
                 f"{self.path}: rows {start}..{stop - 1} of {name!r} cannot be read: damaged; copy it again"
             ) from error
         return values.astype(self.dtypes[name], copy=False)
 
     @contextmanager
-    def _open(self) -> Iterator[Any]:
+    def open(self) -> Iterator[Any]:
+        """The file, as h5py has it.
+
+        Raises:
+            DataError: It cannot be opened, or what is done with it fails.
+        """
         import h5py
 
         try:
-            file = h5py.File(self.path, "r")
-        except OSError as error:
+            with h5py.File(self.path, "r") as file:
+                yield file
+        except UserError:
+            raise
+        except Exception as error:  # as above
             raise DataError(f"{self.path}: {_reason(error)}") from error
-        with file:
-            yield file
 
 
 def open_table(path: Path, names: Sequence[str], optional: Sequence[str] = ()) -> Table:
@@ -152,7 +160,7 @@ def open_table(path: Path, names: Sequence[str], optional: Sequence[str] = ()) -
     if path.stat().st_size == 0:
         raise DataError(f"{path}: is empty (0 bytes); copy it again")
     table = Table(path, {}, {}, {})
-    with table._open() as file:
+    with table.open() as file:
         for name in (*names, *optional):
             found = file.get(name)
             if found is None and name in optional:
@@ -160,6 +168,7 @@ def open_table(path: Path, names: Sequence[str], optional: Sequence[str] = ()) -
             if not hasattr(found, "dtype"):
                 held = ", ".join(repr(key) for key in file) or "nothing"
                 raise DataError(f"{path}: holds no data set {name!r} but {held}; rename it, or give another file")
+            _check(path, name, found)
             if found.dtype.kind not in "biuf":
                 raise DataError(f"{path}: {name!r} holds {found.dtype} values, not numbers")
             if not found.shape or 0 in found.shape:
@@ -173,7 +182,15 @@ def open_table(path: Path, names: Sequence[str], optional: Sequence[str] = ()) -
     return table
 
 
-def _reason(error: OSError) -> str:
+def _check(path: Path, name: str, found: Any) -> None:
+    """Refuse a data set that is larger than the file can be, or lies in another file."""
+    for shape in (found.shape or (), found.chunks or ()):
+        check_size(path, found.dtype.itemsize * math.prod(map(int, shape)))
+    if found.external or found.is_virtual or Path(found.file.filename) != path:
+        raise DataError(f"{path}: {name!r} lies in another file; copy it into this one (h5repack)")
+
+
+def _reason(error: Exception) -> str:
     words = str(error)
     if "truncated" in words:
         return "truncated HDF5 file; copy it again"

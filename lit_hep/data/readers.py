@@ -1,13 +1,59 @@
 """Readers that check what they read."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any
+from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lit_hep.errors import DataError
+from lit_hep.errors import DataError, UserError
+
+_PACKED = 1400  # bytes that one byte of a file can stand for: deflate packs 1,032, LZW 1,335 equal ones
+
+
+@contextmanager
+def reading(path: Path | str, kind: str) -> Iterator[None]:
+    """Turn whatever a library makes of a damaged file into one message.
+
+    Args:
+        path: The file.
+        kind: What it should be, such as ``an npy file``.
+
+    Raises:
+        DataError: The block raised anything else than an error of our own.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file") from error
+    except MemoryError as error:
+        raise DataError(f"{path}: does not fit in memory") from error
+    except Exception as error:  # each library raises a dozen kinds, and others in its next version
+        if isinstance(error, OSError) and error.errno:
+            raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+        raise DataError(f"{path}: truncated or not {kind}; copy it again") from error
+
+
+def check_size(path: Path | str, size: int) -> None:
+    """Check, before memory is taken, that a file can hold what its header says.
+
+    Args:
+        path: The file.
+        size: Bytes that are to come out of it.
+
+    Raises:
+        DataError: They are more than any compression puts into a file of this size.
+    """
+    held = Path(path).stat().st_size
+    if size > _PACKED * held:
+        raise DataError(f"{path}: {held} bytes cannot hold the {size:.3g} that its header tells of: copy it again")
 
 
 def read_npy(path: Path) -> NDArray[Any]:
@@ -26,17 +72,11 @@ def read_npy(path: Path) -> NDArray[Any]:
         raise DataError(f"{path}: no such file")
     if path.stat().st_size == 0:
         raise DataError(f"{path}: is empty (0 bytes); copy it again")
-    try:
+    with reading(path, "an npy file"):
+        content = bytearray(path.stat().st_size)
         with path.open("rb") as file:
-            array = np.lib.format.read_array(file, allow_pickle=False)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except ValueError as error:
-        if "Object arrays" in str(error):
-            raise DataError(f"{path}: holds pickled Python objects, which are refused; save a plain array") from error
-        raise DataError(f"{path}: truncated or not an npy file ({error}); copy it again") from error
-    except (EOFError, MemoryError, SyntaxError, TypeError, UnicodeError) as error:
-        raise DataError(f"{path}: truncated or not an npy file; copy it again") from error
+            file.readinto(content)
+        array = _parsed(content, path)
     if array.ndim == 0 or array.size == 0:
         raise DataError(f"{path}: holds no data (shape {array.shape})")
     if array.dtype.kind not in "biuf":
@@ -44,6 +84,50 @@ def read_npy(path: Path) -> NDArray[Any]:
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise DataError(f"{path}: {np.count_nonzero(~np.isfinite(array))} values are NaN or infinite; remove them")
     return array
+
+
+def read_npz(path: Path, without: Collection[str] = ()) -> dict[str, NDArray[Any]]:
+    """Read arrays by name, without ever unpickling.
+
+    Args:
+        path: An ``.npz`` file.
+        without: Names of those to leave out.
+
+    Raises:
+        DataError: The file is absent, truncated, or holds anything else than arrays of numbers and text.
+    """
+    with reading(path, "an npz file"):
+        return {name: _parsed(bytearray(content), path) for name, content in unzip(path, without).items()}
+
+
+def unzip(path: Path | str, without: Collection[str] = ()) -> dict[str, bytes]:
+    """Read the ``.npy`` files in an ``.npz``, their check sums compared, by name.
+
+    Args:
+        path: An ``.npz`` file.
+        without: Names of those to leave out.
+
+    Raises:
+        DataError: The file is absent, truncated, or promises more than it holds.
+    """
+    with reading(path, "an npz file"), ZipFile(path) as archive:
+        members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
+        check_size(path, sum(member.file_size for member in members.values()))
+        if any(member.compress_type not in (ZIP_STORED, ZIP_DEFLATED) for member in members.values()):
+            raise DataError(f"{path}: is compressed as numpy does not; save it with numpy.savez")
+        return {name: archive.read(member) for name, member in members.items() if name not in without}
+
+
+def _parsed(content: bytearray, path: Path) -> NDArray[Any]:
+    """Array of the content of an ``.npy`` file, which it goes on using: what a header promises is never allocated."""
+    head = BytesIO(content[: 2**16])
+    version = np.lib.format.read_magic(head)
+    header = {(1, 0): np.lib.format.read_array_header_1_0}.get(version, np.lib.format.read_array_header_2_0)
+    shape, fortran, dtype = header(head)
+    if dtype.hasobject:
+        raise DataError(f"{path}: holds pickled Python objects, which are refused; save a plain array")
+    array = np.frombuffer(content, dtype, math.prod(shape), head.tell()) if math.prod(shape) else np.empty(0, dtype)
+    return array.reshape(shape, order="F" if fortran else "C")
 
 
 def read_images(path: Path) -> NDArray[np.uint8]:

@@ -5,16 +5,25 @@ import math
 import re
 from pathlib import Path
 
+from lit_hep.errors import DataError
+
 
 def read_table(path: Path) -> dict[int, dict[str, float]]:
-    """Read a ``metrics.csv``: epoch to {name: value}; empty if there is none."""
+    """Read a ``metrics.csv``: epoch to {name: value}; empty if there is none.
+
+    Raises:
+        DataError: It is no table of numbers.
+    """
     if not path.is_file():
         return {}
-    with path.open(newline="") as file:
-        return {
-            int(row.pop("epoch")): {name: float(value) for name, value in row.items() if value}
-            for row in csv.DictReader(file)
-        }
+    try:
+        with path.open(newline="") as file:
+            return {
+                int(row.pop("epoch")): {name: float(value) for name, value in row.items() if value}
+                for row in csv.DictReader(file)
+            }
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+        raise DataError(f"{path}: damaged ({error}); mend or remove it") from error
 
 
 def read_history(log_dir: Path) -> dict[str, list[float]]:

@@ -2,12 +2,10 @@
 
 import math
 import re
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
-from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 import torch
@@ -15,10 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
+from lit_hep.data.readers import unzip
 from lit_hep.errors import ConfigError, DataError
 
 Fit = Literal["resize", "crop"]
 
+_CELLS = 2**31  # of an image: places are kept as int32
 _CHUNK = 4096  # images brought into shape at once
 _HEADER = re.compile(rb"'descr': '([^']+)', 'fortran_order': False, 'shape': \(([\d, ]*)\)")
 _SAVE = "save it with scipy.sparse.save_npz, as csr"
@@ -121,19 +121,18 @@ def read_sparse(path: Path | str) -> Hits:
         DataError: The file is absent, truncated, pickled or no such matrix; holds NaN, infinity, negative values, or
             entries outside of the matrix.
     """
-    arrays = _read_npz(path)
+    arrays = {name: _array(path, name, content) for name, content in unzip(path).items()}
     kind = arrays.get("format", np.array(b"none")).tobytes().rstrip(b"\0").decode("ascii", "replace")
     needed = {"csr": ("indices", "indptr"), "csc": ("indices", "indptr"), "coo": ("row", "col")}.get(kind, ())
     if not needed or not {"shape", "data", *needed} <= arrays.keys():
         found = f"a matrix of format {kind!r}" if "format" in arrays else f"arrays {', '.join(sorted(arrays))}"
         raise DataError(f"{path}: holds {found}, not a sparse matrix of format csr, csc or coo; {_SAVE}")
-    value, shape = arrays["data"], tuple(int(length) for length in arrays["shape"].ravel())
+    value, shape = arrays["data"], _shape(path, arrays["shape"])
     _check_numbers(path, value)
-    if len(shape) != 2 or min(shape) < 1:
-        raise DataError(f"{path}: holds a matrix of shape {shape}; expected wires x ticks")
     one, two = (arrays[name] for name in needed)
-    if "iu".find(one.dtype.kind) < 0 or "iu".find(two.dtype.kind) < 0:
-        raise DataError(f"{path}: indices are {one.dtype} and {two.dtype}, not whole numbers; {_SAVE}")
+    if one.dtype.kind not in "iu" or two.dtype.kind not in "iu" or one.ndim != 1 or two.ndim != 1:
+        raise DataError(f"{path}: indices are {one.dtype} and {two.dtype}, not whole numbers in a row; {_SAVE}")
+    one, two = one.astype(np.int64), two.astype(np.int64)  # differences of unsigned numbers are never negative
     if kind == "coo":
         row, column = one, two
     else:
@@ -149,7 +148,14 @@ def read_sparse(path: Path | str) -> Hits:
         if len(index) and not (index.min() >= 0 and index.max() < length):
             wrong = index.max() if index.max() >= length else index.min()
             raise DataError(f"{path}: {name} {wrong} lies outside of the matrix of {shape[0]} x {shape[1]}; {_SAVE}")
-    return Hits(row.astype(np.int64) * shape[1] + column, value, shape)
+    return Hits(row * shape[1] + column, value, shape)
+
+
+def _shape(path: Path | str, lengths: NDArray[Any]) -> tuple[int, int]:
+    shape = lengths.ravel().tolist()
+    if lengths.dtype.kind not in "iu" or len(shape) != 2 or min(shape) < 1 or math.prod(shape) >= _CELLS:
+        raise DataError(f"{path}: holds a matrix of shape {(*shape,)}; expected wires x ticks, fewer than {_CELLS:.0g}")
+    return shape[0], shape[1]
 
 
 def _check_numbers(path: Path | str, value: NDArray[Any]) -> None:
@@ -161,22 +167,8 @@ def _check_numbers(path: Path | str, value: NDArray[Any]) -> None:
         raise DataError(f"{path}: {np.count_nonzero(value < 0)} values are negative, charge is not; remove them")
 
 
-def _read_npz(path: Path | str) -> dict[str, NDArray[Any]]:
-    """Arrays of a file by name; numpy's own reader takes several times as long for files this small."""
-    try:
-        with ZipFile(path) as archive:
-            contents = {name.removesuffix(".npy"): archive.read(name) for name in archive.namelist()}
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file") from error
-    except (BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError, zlib.error) as error:
-        raise DataError(f"{path}: truncated or not an npz file; copy it again") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
-    return {name: _array(path, name, content) for name, content in contents.items()}
-
-
 def _array(path: Path | str, name: str, content: bytes) -> NDArray[Any]:
-    """Array from the bytes of an ``.npy`` file."""
+    """Array from the bytes of an ``.npy`` file; numpy's own reader takes several times as long for files this small."""
     first = 10 if content[6:7] == b"\1" else 12  # of the description; see numpy.lib.format
     last = first + int.from_bytes(content[8:first], "little")
     match = _HEADER.search(content, first, last) if content.startswith(b"\x93NUMPY") else None
@@ -187,7 +179,7 @@ def _array(path: Path | str, name: str, content: bytes) -> NDArray[Any]:
             raise ValueError("no header")
         lengths = [int(length) for length in match[2].replace(b",", b" ").split()]
         return np.frombuffer(content, match[1].decode(), math.prod(lengths), last).reshape(lengths)
-    except (TypeError, ValueError) as error:
+    except Exception as error:  # numpy's descriptions of types fail in several ways
         raise DataError(f"{path}: array {name} is damaged, or no list of numbers; {_SAVE}") from error
 
 

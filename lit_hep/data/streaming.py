@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
-from lit_hep.data.batches import as_is, batch_sizes
+from lit_hep.data.batches import Marked, as_is, batch_sizes
 from lit_hep.data.hdf5 import Table
 from lit_hep.data.seeds import derive
 from lit_hep.errors import ConfigError
@@ -91,13 +91,14 @@ class EpochBlocks(DistributedSampler[Any]):
     """Blocks of sample numbers whose order is a function of (seed, epoch) alone; the counterpart of `EpochBatches`.
 
     Each process takes a part of every file's chunks, and each of its blocks the same share of that part. A process
-    that would get fewer samples of a file than another repeats its first ones (evaluation drops what comes twice by
-    its ``index``).
+    that would get fewer samples of a file than another repeats its first ones: in training these are `Marked`, to be
+    left out of the loss; evaluation drops what comes twice by its ``index``. Unlike there, the batches depend on the
+    number of processes.
 
     Args:
         data: Where the samples are.
         index: Sample numbers (n,) to draw, each once an epoch.
-        shuffle: A new order each epoch.
+        shuffle: A new order each epoch, for training.
         seed: Of the order.
         epoch: First epoch, until `set_epoch`.
         rank: Number of this process.
@@ -125,6 +126,11 @@ class EpochBlocks(DistributedSampler[Any]):
         self.blocks = -(-self.samples // data.block)
         """Blocks that each process takes an epoch."""
 
+    @property
+    def marked(self) -> bool:
+        """Whether padding is marked."""
+        return self.shuffle and self.num_replicas > 1
+
     def __len__(self) -> int:
         return self.blocks
 
@@ -141,7 +147,8 @@ class EpochBlocks(DistributedSampler[Any]):
             rows = rows[np.argsort(rng.permutation(span.max() + 1)[span], kind="stable")]
         size = -(-len(rows) // self.num_replicas)
         mine = np.array_split(rows, self.num_replicas)[self.rank]
-        return np.resize(mine, size) if len(mine) else rows[:size]
+        padding = np.resize(mine if len(mine) else rows, size - len(mine))
+        return np.concatenate([mine, ~padding if self.marked else padding])
 
 
 class BlockLoader:
@@ -166,7 +173,7 @@ class BlockLoader:
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         blocks = iter(
             DataLoader(
-                self.dataset,
+                Marked(self.dataset) if self.sampler.marked else self.dataset,
                 batch_size=None,
                 sampler=self.sampler,
                 num_workers=self.num_workers,

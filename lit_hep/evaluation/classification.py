@@ -5,6 +5,7 @@ Several classes: ``probability`` (N, C). ``label`` (N,) holds the true class. Ev
 A number that does not exist for the events given (an AUC of one class only) is NaN, never an exception.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -162,12 +163,23 @@ def bootstrap_intervals(
     resampled = averages(cells.reshape(n, *counts.shape))
     if binary:
         resampled["auroc"] = resampled_auroc(probability, label == 1, n, generator)
-    intervals = dict[str, float]()
-    for key in ("auroc", "f1_macro") if binary else ("f1_macro", "accuracy"):
-        finite = resampled[key][np.isfinite(resampled[key])]
+    return ends({key: resampled[key] for key in (("auroc", "f1_macro") if binary else ("f1_macro", "accuracy"))})
+
+
+def draws(events: int, n: int, seed: int) -> Array:
+    """How often each event is in each resample (n, events)."""
+    share = np.full(events, 1 / max(events, 1))
+    return np.random.default_rng(seed).multinomial(events, share, size=n) if events else np.zeros((n, 0), np.int64)
+
+
+def ends(resampled: Mapping[str, Array]) -> dict[str, float]:
+    """68 % intervals of resampled numbers (n,), ``<name>_low`` and ``<name>_high``; NaN if none of them exists."""
+    found = dict[str, float]()
+    for name, values in resampled.items():
+        finite = values[np.isfinite(values)]
         low, high = np.quantile(finite, [0.16, 0.84]) if finite.size else (np.nan, np.nan)
-        intervals |= {f"{key}_low": float(low), f"{key}_high": float(high)}
-    return intervals
+        found |= {f"{name}_low": float(low), f"{name}_high": float(high)}
+    return found
 
 
 def ratio(part: Any, whole: Any) -> Array:

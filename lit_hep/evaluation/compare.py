@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from lit_hep.evaluation.classification import Array, averages, decide, has_both, ratio, resampled_auroc
-from lit_hep.evaluation.report_files import Judged, TestedRun
+from lit_hep.evaluation import denoising, segmentation
+from lit_hep.evaluation.classification import Array, averages, decide, draws, has_both, resampled_auroc
+from lit_hep.evaluation.report_files import TestedRun
 from lit_hep.evaluation.report_words import duration, headline, number, quantity, span
 
 _UNKNOWN = "–"
@@ -68,44 +69,60 @@ def paired_differences(
     return found
 
 
-def paired_hit_differences(
-    probability: tuple[Array, Array],
-    label: Array,
-    event: Array,
-    threshold: tuple[float, float],
-    *,
-    n: int = 1000,
-    seed: int = 0,
-) -> dict[str, Difference]:
-    """As :func:`paired_differences` for hits, drawn by whole events: those of one event are not independent.
+def differences(one: TestedRun, other: TestedRun) -> dict[str, Difference] | None:
+    """Differences of two tested runs of a task by a bootstrap that draws the same samples for both.
 
-    Args:
-        probability: Of the first and the second, (N,) of being from a track.
-        label: Whether they are (N,).
-        event: To which they belong (N,).
-        threshold: Of either, at or above which a hit is kept.
-        n: Resamples.
-        seed: Of the draws.
+    Hits are drawn by whole events, pixels and clusters by whole images: those of one are not independent.
 
     Returns:
-        Second minus first of ``hit_efficiency background_rejection f1_macro``.
+        Second minus first of metrics by their names; None if they were not tested on the same samples.
     """
-    events, number = np.unique(event, return_inverse=True)
-    cell = number * 8 + _cells(probability, label, threshold, 2)
-    counts = np.bincount(cell, minlength=8 * len(events)).reshape(len(events), 8)
-    drawn = np.random.default_rng(seed).multinomial(len(events), np.full(len(events), 1 / len(events)), size=n)
-    numbers = []
-    for table in (counts.sum(axis=0), drawn @ counts):
-        table = table.reshape(-1, 2, 2, 2)
-        one, other = table.sum(axis=3), table.sum(axis=2)
-        rates = {
-            "hit_efficiency": [ratio(kept[:, 1, 1], kept[:, 1].sum(axis=1)) for kept in (one, other)],
-            "background_rejection": [ratio(kept[:, 0, 0], kept[:, 0].sum(axis=1)) for kept in (one, other)],
-            "f1_macro": [averages(kept)["f1_macro"] for kept in (one, other)],
-        }
-        numbers.append({name: second - first for name, (first, second) in rates.items()})
-    value, resampled = numbers
-    return {name: _difference(value[name][0], resampled[name]) for name in value}
+    if not same_samples(one, other):
+        return None
+    if one.hits is None and one.judged is not None and other.judged is not None:
+        cuts = one.metrics.get("threshold", 0.5), other.metrics.get("threshold", 0.5)
+        return paired_differences((one.judged.probability, other.judged.probability), one.judged.label, cuts)
+    (first, one_drawn), (second, other_drawn) = map(_resampled, (one, other))
+    both = [name for name in one_drawn if name in other_drawn]
+    return {name: _difference(second[name] - first[name], other_drawn[name] - one_drawn[name]) for name in both}
+
+
+def _resampled(run: TestedRun) -> tuple[dict[str, float], dict[str, Array]]:
+    """Numbers of hits, or of pixels and clusters, and the same of resamples: equal draws for equally many samples."""
+    if run.hits is not None:
+        cut = run.metrics["threshold"]
+        return denoising.metrics(run.hits, cut), denoising.resampled(run.hits, cut)
+    if "confusion" not in run.columns:  # tested before it was written
+        return {}, {}
+    names = [name.removeprefix("support_") for name in run.metrics if name.startswith("support_")]
+    counts, clusters = run.columns["confusion"], run.columns["clusters"]
+    values = segmentation.segmentation_metrics(counts.sum(0), names)
+    drawn = segmentation.resampled(counts, names)
+    if len(known := clusters[clusters[:, -1] > 0]):
+        values |= {name: float(rate) for name, rate in segmentation.cluster_rates(known.sum(0)).items()}
+        drawn |= segmentation.cluster_rates(draws(len(known), 1000, 0) @ known)
+    return values, drawn
+
+
+def same_samples(one: TestedRun, other: TestedRun) -> bool:
+    """Whether the runs were tested on the same samples, by id and truth."""
+    first, second = (_truth(run) for run in (one, other))
+    return first.keys() == second.keys() and all(
+        first[name].dtype.kind == second[name].dtype.kind and np.array_equal(first[name], second[name])
+        for name in first
+    )
+
+
+def _truth(run: TestedRun) -> dict[str, Array]:
+    """What does not depend on the network."""
+    found: dict[str, Array] = {name: run.columns[name] for name in ("id", "label", "truth") if name in run.columns}
+    if "probability" in run.columns:
+        found["classes"] = np.array(run.columns["probability"].shape[1:])
+    if "score" in run.columns:
+        found["hit"] = (run.columns["score"] > 0) | run.columns["truth"]
+    if "confusion" in run.columns:
+        found |= {"pixels": run.columns["confusion"].sum(2), "clusters": run.columns["clusters"][:, [0, 4]]}
+    return found
 
 
 def _cells(probability: tuple[Array, Array], label: Array, threshold: tuple[float, float], classes: int) -> Array:
@@ -118,16 +135,6 @@ def _difference(value: Any, resampled: Array) -> Difference:
     finite = resampled[np.isfinite(resampled)]
     low, high = np.quantile(finite, [0.16, 0.84]) if finite.size else (np.nan, np.nan)
     return Difference(float(value), float(low), float(high))
-
-
-def same_samples(one: Judged | None, other: Judged | None) -> tuple[Judged, Judged] | None:
-    """Both in one order if they are of the same samples, by id and label; else None."""
-    if one is None or other is None or len(one.id) != len(other.id):
-        return None
-    if one.probability.shape[1:] != other.probability.shape[1:] or one.id.dtype.kind != other.id.dtype.kind:
-        return None
-    one, other = one.ordered(), other.ordered()
-    return (one, other) if (one.id == other.id).all() and (one.label == other.label).all() else None
 
 
 def names_of(runs: Sequence[TestedRun]) -> list[str]:
@@ -165,21 +172,9 @@ def _results(runs: Sequence[TestedRun]) -> Iterator[Sequence[str]]:
 
 
 def _differences(runs: Sequence[TestedRun]) -> Iterator[Sequence[str]]:
-    columns = list[Mapping[str, Difference] | None]()
-    for run in runs[1:]:
-        pair = same_samples(runs[0].judged, run.judged)
-        if pair is None:
-            columns.append(None)
-            continue
-        cuts = runs[0].metrics.get("threshold", 0.5), run.metrics.get("threshold", 0.5)
-        scores, label = (pair[0].probability, pair[1].probability), pair[0].label
-        columns.append(
-            paired_hit_differences(scores, label, pair[0].id, cuts)
-            if pair[0].of_hits
-            else paired_differences(scores, label, cuts)
-        )
-    if not any(columns) and all(run.judged for run in runs):
-        yield "of all", *("other samples" for _ in columns)
+    columns = [differences(runs[0], run) for run in runs[1:]]
+    if not any(columns):
+        yield "of all", *("other samples" if column is None else _UNKNOWN for column in columns)
     for name in dict.fromkeys(name for column in columns for name in column or ()):
         yield quantity(name), *("other samples" if column is None else _signed(column[name]) for column in columns)
 

@@ -16,9 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from lit_hep.evaluation.classification import Array, draws, ends
 
 _SUPERLAYER = 6  # layers
 _GAP = 2  # wires between neighbours of a segment
@@ -220,18 +219,21 @@ def intervals(hits: Hits, threshold: float, *, n: int = 200, seed: int = 0) -> d
     Returns:
         ``<name>_low`` and ``<name>_high`` of each number of `RATIOS` and `REJECTIONS`.
     """
+    return ends(resampled(hits, threshold, n=n, seed=seed))
+
+
+def resampled(hits: Hits, threshold: float, *, n: int = 200, seed: int = 0) -> dict[str, Array]:
+    """Numbers (n,) of resamples; the events drawn depend on how many there are and the seed alone.
+
+    Arguments as of :func:`intervals`.
+    """
     assert hits.track is not None
-    draws = np.random.default_rng(seed).multinomial(hits.events, np.full(hits.events, 1 / hits.events), size=n)
-    resampled = _ratios({name: draws @ column for name, column in sums(hits, threshold).items()})
+    drawn = draws(hits.events, n, seed)
+    found = _ratios({name: drawn @ column for name, column in sums(hits, threshold).items()})
     ranked = _Ranked(hits.score, hits.track)
     for name, rejection in REJECTIONS.items():
-        resampled[name] = np.array([ranked.at(rejection, draw[hits.event])[0] for draw in draws])
-    numbers = dict[str, float]()
-    for name, values in resampled.items():
-        finite = values[np.isfinite(values)]
-        low, high = np.quantile(finite, [0.16, 0.84]) if finite.size else (np.nan, np.nan)
-        numbers |= {f"{name}_low": float(low), f"{name}_high": float(high)}
-    return numbers
+        found[name] = np.array([ranked.at(rejection, draw[hits.event])[0] for draw in drawn])
+    return found
 
 
 def by_current(current: Array | None, most: int = 8, width: float = 25) -> Iterator[tuple[str, float, Array]]:

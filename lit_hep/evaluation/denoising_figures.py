@@ -7,7 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.metrics import roc_curve
 
-from lit_hep.evaluation.denoising import REJECTIONS, Array, Hits, by_current, metrics, sums
+from lit_hep.evaluation.classification import Array
+from lit_hep.evaluation.denoising import REJECTIONS, Hits, by_current, metrics, sums
 from lit_hep.evaluation.history import learning_curves
 from lit_hep.evaluation.style import BLUE, COLOURS, GREY, VERMILLION, blank, notice, styled
 
@@ -95,7 +96,7 @@ def against_current(hits: Hits, threshold: float, current: Array) -> Figure:
         axis.plot([middle for _, middle, _ in groups], values, "o-", color=colour, label=words)
     axis.set(xlabel="beam current (nA)", ylabel="share")
     axis.set_ylim(top=1.01)
-    axis.legend(loc="lower left")
+    figure.legend(loc="outside upper center", ncols=2, frameon=False)
     return figure
 
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_curve
 
 from lit_hep.evaluation.classification import Array, background_efficiency, confusion, decide, has_both
-from lit_hep.evaluation.gallery import gallery, mistakes
+from lit_hep.evaluation.gallery import Draw, gallery, mistakes
 from lit_hep.evaluation.history import learning_curves
 from lit_hep.evaluation.style import BLUE, COLOURS, GREY, VERMILLION, blank, notice, styled
 
@@ -245,9 +245,10 @@ def binary_figures(
     label: Array,
     threshold: float,
     class_names: Sequence[str],
-    image: Array | None = None,
+    draw: Draw | None = None,
     history: Mapping[str, Sequence[float]] | None = None,
     interval: tuple[float, float] | None = None,
+    most: int = 32,
 ) -> Iterator[tuple[str, Figure]]:
     """All figures of a binary classifier with their file stems, one at a time.
 
@@ -256,29 +257,31 @@ def binary_figures(
         label: (N,) 0 or 1.
         threshold: an event is positive at or above it.
         class_names: of background and signal.
-        image: (N, H, W), for the mistakes.
+        draw: of single events, for the gallery and the mistakes.
         history: columns of ``metrics.csv``, for the learning curves.
         interval: lower and upper end of the AUC's interval.
+        most: single events on one figure.
     """
     yield "roc", roc(probability, label, class_names, interval)
     yield "precision_recall", precision_recall(probability, label, threshold)
     yield "confusion_matrix", confusion_matrix(decide(probability, threshold), label, class_names)
     yield "score_distributions", score_distributions(probability, label, threshold, class_names)
     yield "calibration", calibration(probability, label)
-    yield from _if_given(probability, label, threshold, class_names, image, history)
+    yield from _if_given(probability, label, threshold, class_names, draw, history, most)
 
 
 def multiclass_figures(
     probability: Array,
     label: Array,
     class_names: Sequence[str],
-    image: Array | None = None,
+    draw: Draw | None = None,
     history: Mapping[str, Sequence[float]] | None = None,
+    most: int = 32,
 ) -> Iterator[tuple[str, Figure]]:
     """As :func:`binary_figures`, for ``probability`` (N, C): what exists for several classes."""
     yield "roc", roc(probability, label, class_names)
     yield "confusion_matrix", confusion_matrix(decide(probability), label, class_names)
-    yield from _if_given(probability, label, 0.5, class_names, image, history)
+    yield from _if_given(probability, label, 0.5, class_names, draw, history, most)
 
 
 def _if_given(
@@ -286,11 +289,12 @@ def _if_given(
     label: Array,
     threshold: float,
     class_names: Sequence[str],
-    image: Array | None,
+    draw: Draw | None,
     history: Mapping[str, Sequence[float]] | None,
+    most: int,
 ) -> Iterator[tuple[str, Figure]]:
     if history is not None:
         yield "learning_curves", learning_curves(history)
-    if image is not None:
-        yield "mistakes", mistakes(image, probability, label, threshold, class_names)
-        yield "gallery", gallery(image, probability, label, threshold, class_names)
+    if draw is not None:
+        yield "mistakes", mistakes(draw, probability, label, threshold, class_names, most)
+        yield "gallery", gallery(draw, probability, label, threshold, class_names, max(1, most // 4))

@@ -109,7 +109,7 @@ def _data(run: TestedRun) -> str:
         cells = (f"{counts[kind]} ({counts[kind] / max(total, 1):.1%})" if kind in counts else "" for kind in kinds)
         rows.append((part, total, *(cells if len(kinds) > 1 else ())))
     header = ("part", "all", *(kinds if len(kinds) > 1 else ()))
-    content = table(header, rows, "Samples by part and class") if rows else ""
+    content = table(header, rows, "Samples by part" + " and class" * (len(kinds) > 1)) if rows else ""
     if removed := run.summary.get("removed"):
         content += table(("left out", "samples"), removed.items(), "Samples left out")
     return content
@@ -124,5 +124,5 @@ def _run(run: TestedRun) -> str:
         ("training time", duration(run.seconds)),
         ("lit_hep", run.summary.get("lit_hep", "–")),
     ]
-    content = table(("", "value"), rows, "This run")
+    content = table(("", "value"), rows, "This run", words=True)
     return content + (preformatted("Configuration (config.yaml)", run.config_text) if run.config_text else "")

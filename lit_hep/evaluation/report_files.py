@@ -7,16 +7,18 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, Self
-from zipfile import BadZipFile
+from typing import Any, NamedTuple
 
 import numpy as np
 import yaml
 
+from lit_hep.data.readers import read_npz
 from lit_hep.data.runs import read_history, versions
 from lit_hep.errors import DataError
 from lit_hep.evaluation.classification import Array
+from lit_hep.evaluation.denoising import Hits
 
+_COUNTED: dict[str, type] = {"removed": dict, "samples": dict, "classes": list}
 _NOT_SHOWN = re.compile(r"trainer\.logger\..*|ckpt_path|_instantiator|.*\.(predict_root)")
 
 
@@ -24,21 +26,12 @@ class Judged(NamedTuple):
     """What was scored, with the truth.
 
     Args:
-        id: What a user knows the samples by (N,); of a hit, its event.
         probability: Of class 1 (N,), or of each class (N, C).
         label: True class (N,).
-        of_hits: Whether these are the hits of events, in the order of their wires.
     """
 
-    id: Array
     probability: Array
     label: Array
-    of_hits: bool = False
-
-    def ordered(self) -> Self:
-        """The same by ascending id."""
-        order = self.id.argsort(kind="stable")
-        return self._replace(id=self.id[order], probability=self.probability[order], label=self.label[order])
 
 
 @dataclass(frozen=True)
@@ -86,7 +79,7 @@ class TestedRun:
         names = list(self.summary.get("classes", []))
         if names or self.judged is None:
             return names
-        if self.judged.of_hits:
+        if self.hits is not None:
             return ["background", "track"]
         probability = self.judged.probability
         return [f"class {number}" for number in range(2 if probability.ndim == 1 else probability.shape[1])]
@@ -98,29 +91,39 @@ class TestedRun:
         return {name: value for name, value in leaves.items() if not _NOT_SHOWN.fullmatch(name)}
 
     @cached_property
-    def judged(self) -> Judged | None:
-        """Scores and labels; of cleaned events those of their hits; None if there are none (segmented images).
+    def columns(self) -> dict[str, Array]:
+        """Columns (N, ...) of ``predictions.npz`` by ascending id, the masks of segmented images left out.
 
         Raises:
-            DataError: ``predictions.npz`` is damaged, or not one of lit_hep.
+            DataError: The file is damaged, or not one of lit_hep.
         """
         path = self.folder / "test" / "predictions.npz"
         try:
-            with np.load(path, allow_pickle=False) as file:
-                if {"id", "probability", "label"} <= set(file):
-                    judged = Judged(file["id"], file["probability"], file["label"])
-                elif {"score", "truth"} <= set(file):
-                    score, truth = file["score"], file["truth"]
-                    hit = (score > 0) | truth
-                    event = file["id"][np.nonzero(hit)[0]]
-                    judged = Judged(event, score[hit], truth[hit].astype(np.int64), of_hits=True)
-                else:
-                    return None
-        except (OSError, ValueError, BadZipFile, EOFError) as error:
+            columns = read_npz(path, without=("mask",))
+            order = columns["id"].argsort(kind="stable")
+        except (DataError, KeyError, ValueError) as error:
             raise DataError(f"{path}: damaged or absent ({_short(error)}); {self.again}") from error
-        if not len(judged.id) == len(judged.probability) == len(judged.label) > 0:
-            raise DataError(f"{path}: id, probability and label differ in length, or are empty; {self.again}")
-        return judged
+        if not all(column.shape[:1] == order.shape for column in columns.values()) or not len(order):
+            raise DataError(f"{path}: its columns differ in length, or are empty; {self.again}")
+        return {name: column[order] for name, column in columns.items()}
+
+    @cached_property
+    def hits(self) -> Hits | None:
+        """Hits of cleaned events with their scores; None of other tasks."""
+        if not {"score", "truth"} <= self.columns.keys():
+            return None
+        score, truth = self.columns["score"], self.columns["truth"]
+        event, layer, wire = np.nonzero((score > 0) | truth)
+        return Hits(event, layer, wire, score[event, layer, wire], truth[event, layer, wire], len(score))
+
+    @cached_property
+    def judged(self) -> Judged | None:
+        """Scores and labels; of cleaned events those of their hits; None if there are none (segmented images)."""
+        if self.hits is not None and self.hits.track is not None:
+            return Judged(self.hits.score, self.hits.track.astype(np.int64))
+        if {"probability", "label"} <= self.columns.keys():
+            return Judged(self.columns["probability"], self.columns["label"])
+        return None
 
     @property
     def again(self) -> str:
@@ -178,11 +181,10 @@ def read_run(folder: Path) -> TestedRun:
         yaml.safe_load(text)
     except (ValueError, OSError, yaml.YAMLError) as error:
         raise DataError(f"{config}: damaged ({_short(error)}); mend or remove it") from error
-    try:
-        history = read_history(folder)
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{folder / 'metrics.csv'}: damaged ({_short(error)}); mend or remove it") from error
-    return TestedRun(folder, numbers, _json(summary, again) if summary.is_file() else {}, text, history)
+    told = _json(summary, again) if summary.is_file() else {}
+    if not _is_summary(told):
+        raise DataError(f"{summary}: is not what test writes; {again}")
+    return TestedRun(folder, numbers, told, text, read_history(folder))
 
 
 def find_runs(name: str, logs: Path = Path("tb_logs")) -> list[Path]:
@@ -218,6 +220,17 @@ def _json(path: Path, again: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise DataError(f"{path}: is not what test writes; {again}")
     return content
+
+
+def _is_summary(told: Mapping[str, Any]) -> bool:
+    """Whether what is counted are numbers, and what is named are names."""
+    removed, samples, classes = (told.get(name, kind()) for name, kind in _COUNTED.items())
+    if not (isinstance(removed, dict) and isinstance(samples, dict) and isinstance(classes, list)):
+        return False
+    counts = [told.get("parameters", 0), *removed.values()]
+    for part in samples.values():
+        counts += part.values() if isinstance(part, dict) else [None]
+    return all(type(count) is int for count in counts) and all(isinstance(name, str) for name in classes)
 
 
 def _short(error: Exception) -> str:

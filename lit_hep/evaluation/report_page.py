@@ -12,6 +12,7 @@ from typing import Any
 _HERE = Path(__file__).parent
 _LARGE = 60_000  # bytes of a picture above which its colours are counted out
 _SCALE = 0.8  # of a picture's pixels on the page: its letters are then as large as the text
+_LEAST = 0.5  # on a small screen, where it can be moved sideways: its letters can still be read
 
 
 def page(title: str, lead: str, sections: Iterable[tuple[str, str]]) -> str:
@@ -38,13 +39,14 @@ def page(title: str, lead: str, sections: Iterable[tuple[str, str]]) -> str:
     )
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[object]], caption: str = "") -> str:
+def table(header: Sequence[str], rows: Iterable[Sequence[object]], caption: str = "", *, words: bool = False) -> str:
     """A table; the first column names the rows, the others are numbers or words.
 
     Args:
         header: Of the columns.
         rows: Cells, text.
         caption: Above the table, text.
+        words: Whether cells are words, which may be broken anywhere.
     """
     breakable = (escape(cell).replace("_", "_<wbr>").replace("/", "/<wbr>") for cell in header)
     head = "".join(f'<th scope="col">{cell}</th>' for cell in breakable)
@@ -55,8 +57,9 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]], caption: str 
         for first, *rest in rows
     )
     named = f"<caption>{escape(caption)}</caption>" if caption else ""
+    kind = ' class="words"' if words else ""
     return (
-        f'<div class="wide" role="region" tabindex="0" aria-label="{escape(caption or header[0])}"><table>{named}'
+        f'<div class="wide" role="region" tabindex="0" aria-label="{escape(caption or header[0])}"><table{kind}>{named}'
         f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table></div>\n"
     )
 
@@ -86,10 +89,11 @@ def picture(png: bytes, title: str, words: str) -> str:
     """
     small, width, height = _compact(png)
     source, alt = f"data:image/png;base64,{base64.b64encode(small).decode()}", escape(f"{title}: {words}")
+    sentence = escape(words[:1].upper() + words[1:])
     return (
-        f'<figure style="width:{round(_SCALE * width)}px"><img src="{source}" width="{width}" height="{height}" '
-        f'alt="{alt}"><figcaption><b>{escape(title)}.</b> {escape(words[:1].upper() + words[1:])}.</figcaption>'
-        "</figure>\n"
+        f'<figure style="width:{round(_SCALE * width)}px"><div class="frame"><img src="{source}" width="{width}" '
+        f'height="{height}" style="min-width:{round(_LEAST * width)}px" alt="{alt}"></div>'
+        f"<figcaption><b>{escape(title)}.</b> {sentence}.</figcaption></figure>\n"
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.stats import beta
 
-from lit_hep.evaluation.classification import Array, averages, ratio
+from lit_hep.evaluation.classification import Array, averages, draws, ends, ratio
 
 
 def segmentation_metrics(counts: Array, class_names: Sequence[str]) -> dict[str, float]:
@@ -45,20 +45,31 @@ def segmentation_intervals(
     Returns:
         ``f1_macro_low f1_macro_high`` and ``f1_<class>_low f1_<class>_high``; NaN if no resample has the number.
     """
-    images = len(counts)
-    share = np.full(images, 1 / max(images, 1))
-    drawn = np.random.default_rng(seed).multinomial(images, share, size=n) if images else np.zeros((n, 0))
-    resampled = np.tensordot(drawn, counts, axes=1)
-    f1 = _by_class(resampled)["f1"]
-    values = {"f1_macro": averages(resampled)["f1_macro"]} | {
-        f"f1_{name}": f1[:, i] for i, name in enumerate(class_names)
+    return ends(resampled(counts, class_names, n=n, seed=seed))
+
+
+def resampled(counts: Array, class_names: Sequence[str], *, n: int = 1000, seed: int = 0) -> dict[str, Array]:
+    """Numbers (n,) of resamples; the images drawn depend on how many there are and the seed alone.
+
+    Arguments as of :func:`segmentation_intervals`.
+    """
+    drawn = np.tensordot(draws(len(counts), n, seed), counts, axes=1)
+    f1 = _by_class(drawn)["f1"]
+    return {"f1_macro": averages(drawn)["f1_macro"]} | {f"f1_{name}": f1[:, i] for i, name in enumerate(class_names)}
+
+
+def cluster_rates(counts: Array) -> dict[str, Array]:
+    """Efficiency and purity of clusters, and false ones an image.
+
+    Args:
+        counts: True clusters, those found, found clusters, true ones of them, images (..., 5).
+    """
+    true, seen, found, right, images = np.moveaxis(np.asarray(counts, np.float64), -1, 0)
+    return {
+        "cluster_efficiency": ratio(seen, true),
+        "cluster_purity": ratio(right, found),
+        "false_clusters_per_image": ratio(found - right, images),
     }
-    intervals = dict[str, float]()
-    for key, value in values.items():
-        finite = value[np.isfinite(value)]
-        low, high = np.quantile(finite, [0.16, 0.84]) if finite.size else (np.nan, np.nan)
-        intervals |= {f"{key}_low": float(low), f"{key}_high": float(high)}
-    return intervals
 
 
 def report(counts: Array, class_names: Sequence[str]) -> str:

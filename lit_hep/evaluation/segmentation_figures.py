@@ -67,7 +67,7 @@ def pictures(
 def samples(
     pairs: Sequence[tuple[Array, Array | None]], titles: Sequence[str], class_names: Sequence[str], colours: Array
 ) -> Figure:
-    """Images and below each its mask.
+    """Images, and beside each the same in grey with its classes on top.
 
     Args:
         pairs: Image and class of each pixel, (H, W) each; None where the classes are not known.
@@ -75,17 +75,19 @@ def samples(
         class_names: C names.
         colours: (C, 3), 0 .. 255.
     """
-    columns = min(len(pairs), 4)
+    columns = min(len(pairs), 2)
     rows = -(-len(pairs) // columns)
-    figure = blank(3.2 * columns, 6.8 * rows + 0.6)
-    axes = figure.subplots(2 * rows, columns, squeeze=False, subplot_kw=_BARE)
-    for number, ((image, mask), title) in enumerate(zip(pairs, titles, strict=True)):
-        row, column = divmod(number, columns)
-        _show_values(axes[2 * row, column], image)
-        axes[2 * row, column].set_title(title, fontsize=10)
+    height, width = pairs[0][0].shape
+    wide = float(np.clip(3.4 * width / height, 2.2, 4.5))
+    figure = blank(2 * columns * wide, (wide * height / width + 0.35) * rows + 0.5)
+    axes = figure.subplots(rows, 2 * columns, squeeze=False, subplot_kw=_BARE).reshape(-1, 2)
+    for (axis, beside), (image, mask), title in zip(axes, pairs, titles, strict=False):
+        _show_values(axis, image)
+        axis.set_title(title, fontsize=10)
         if mask is not None:
-            _show_mask(axes[2 * row + 1, column], mask, colours)
-    handles = _patches(class_names, colours)
+            _show_values(beside, image, "gray")
+            _show_mask(beside, np.ma.masked_equal(mask, 0), colours, 0.6)
+    handles = _patches(class_names[1:], colours[1:])
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=10)
     return figure
 
@@ -118,7 +120,7 @@ def by_class(prediction: Array, truth: Array, class_names: Sequence[str], title:
         title: Over all.
     """
     names = ("found", "missed", "false")
-    shades = np.array([[int(shade[i : i + 2], 16) for i in (1, 3, 5)] for shade in (BLUE, VERMILLION, "#F0E442")])
+    shades = np.array([[int(shade[i : i + 2], 16) for i in (1, 3, 5)] for shade in (BLUE, VERMILLION, COLOURS[2])])
     colours = np.vstack([(255, 255, 255), shades])
     figure, axes = _row(len(class_names), truth)
     for number, (axis, name) in enumerate(zip(axes, class_names, strict=True)):
@@ -223,19 +225,19 @@ def _row(panels: int, image: Array) -> tuple[Figure, Sequence[Axes]]:
     return figure, list(figure.subplots(1, panels, subplot_kw=_BARE))
 
 
-def _show_values(axis: Axes, image: Array) -> None:
+def _show_values(axis: Axes, image: Array, colours: str = "viridis") -> None:
     """Draw the image such that faint pixels show beside bright ones: linear near the median, logarithmic far above."""
     value = np.asarray(image, np.float64) - np.median(image)
     noise = 1.48 * float(np.median(np.abs(value))) or float(value.std()) or 1.0
     low = float(np.quantile(value, 0.005))
     stretch = AsinhNorm(4 * noise, low, max(float(value.max()), low + noise))
-    axis.imshow(value, cmap="viridis", norm=stretch, interpolation="nearest")
+    axis.imshow(value, cmap=colours, norm=stretch, interpolation="nearest")
 
 
-def _show_mask(axis: Axes, mask: Array, colours: Array) -> None:
+def _show_mask(axis: Axes, mask: Array, colours: Array, opacity: float = 1) -> None:
     shades = ListedColormap([*(tuple(shade / 255) for shade in np.asarray(colours)), GREY])
-    shown = np.minimum(mask, len(colours))
-    axis.imshow(shown, cmap=shades, vmin=-0.5, vmax=len(colours) + 0.5, interpolation="nearest")
+    shown = np.ma.minimum(mask, len(colours))
+    axis.imshow(shown, cmap=shades, vmin=-0.5, vmax=len(colours) + 0.5, alpha=opacity, interpolation="nearest")
 
 
 def _legend(axis: Axes, labels: Sequence[str], colours: Array) -> None:

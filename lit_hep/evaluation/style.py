@@ -2,10 +2,14 @@
 
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from typing import Any, ParamSpec
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
+
+from lit_hep.data.files import replacing
+from lit_hep.evaluation.look import chosen
 
 # Okabe & Ito (2008), https://jfly.uni-koeln.de/color; without yellow, which is lost on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -31,7 +35,34 @@ STYLE: Any = {  # matplotlib types its keys from 3.11 on
     "ytick.labelsize": 11,
 }
 
+_OURS = ("size", "color", "cycle", "figure.", "savefig.", "linewidth", "latex", "usetex", "pad")
+"""Parts of names of settings that an experiment's style leaves alone: its figures are larger, its colours other."""
+
 P = ParamSpec("P")
+
+
+def settings() -> Any:
+    """Settings of matplotlib for the chosen style."""
+    name = chosen().style
+    if name == "own":
+        return STYLE
+    import mplhep
+
+    theirs = getattr(mplhep.style, name)
+    kept = {key: value for key, value in theirs.items() if not any(part in key for part in _OURS)}
+    return {**STYLE, "axes.grid": False, **kept}
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, and beside it in the vector format that was chosen, if any.
+
+    Args:
+        figure: To be written.
+        path: Ending in ``.png``.
+    """
+    for kind in filter(None, ("png", chosen().vector)):
+        with rc_context(settings()), replacing(path.with_suffix(f".{kind}")) as part:
+            figure.savefig(part, format=kind)
 
 
 def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
@@ -39,7 +70,7 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 
     @wraps(draw)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> Figure:
-        with rc_context(STYLE):
+        with rc_context(settings()):
             return draw(*args, **kwargs)
 
     return drawn

@@ -1,24 +1,39 @@
 """Checkpoints, early stopping and progress bar; what they monitor is the task's `monitor` and `mode`."""
 
 import time
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 
+from lit_hep.data.files import sweep
+from lit_hep.training.checkpoint_io import WholeCheckpoints, link
 from lit_hep.training.run import RunLogger
 
 
 class _RunCheckpoint(ModelCheckpoint):
-    """Checkpoint in the run's own folder."""
+    """Checkpoint in the run's own folder, whole at any moment."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # the user asked for no other
+            trainer.strategy.checkpoint_io = WholeCheckpoints()
         if self.dirpath is None and isinstance(trainer.logger, RunLogger):
             # relative, so that a run can be moved with its folder and still be resumed
             self.dirpath = trainer.strategy.broadcast(str(trainer.logger.checkpoint_folder))
+        if trainer.is_global_zero and self.dirpath:
+            sweep(Path(self.dirpath))
         super().setup(trainer, pl_module, stage)
+
+    @staticmethod
+    def _link_checkpoint(trainer: Trainer, filepath: str, linkpath: str) -> None:
+        """Lightning would remove the link before it makes the new one."""
+        if trainer.is_global_zero:
+            link(Path(linkpath), Path(filepath))
+        trainer.strategy.barrier()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over all of the state: Lightning leaves the latest score behind."""
@@ -39,10 +54,10 @@ class BestCheckpoint(_RunCheckpoint):
         super().setup(trainer, pl_module, stage)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Put the best value on TensorBoard's page of hyperparameters."""
+        """Put the best epoch on TensorBoard's page of hyperparameters."""
         super().on_train_end(trainer, pl_module)
         if isinstance(trainer.logger, RunLogger) and self.best_model_score is not None:
-            trainer.logger.log_final({str(self.monitor): self.best_model_score})
+            trainer.logger.log_final(str(self.monitor), self.best_model_score)
 
 
 class EpochCheckpoint(_RunCheckpoint):
@@ -61,6 +76,11 @@ class EpochCheckpoint(_RunCheckpoint):
             every_n_epochs=every_n_epochs,
             enable_version_counter=False,
         )
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Know of the link: it was made after the checkpoint was written."""
+        super().load_state_dict(state_dict)
+        self.last_model_path = str(Path(str(self.dirpath), "last.ckpt"))
 
 
 class EarlyStop(EarlyStopping):
@@ -132,6 +152,11 @@ class ProgressBar(TQDMProgressBar):
         bar = self.train_progress_bar
         bar.n = done
         bar.set_postfix(self.get_metrics(trainer, pl_module))
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """End the bar's line: the message that follows is not to hang on it."""
+        if self._train_progress_bar is not None:
+            self._train_progress_bar.close()
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, str | float]:  # type: ignore[override]
         """Loss of the latest step looked at, and the monitored value of the latest validation."""

@@ -1,15 +1,19 @@
 """The folders of a run: ``tb_logs/<task>/version_N`` and ``checkpoints/<task>/version_N``."""
 
 import csv
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import count
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
+from zipfile import BadZipFile, ZipFile
 
 import torch
+from lightning.pytorch.core.saving import save_hparams_to_yaml
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 from torch import Tensor, nn
 
 from lit_hep.data.files import replacing
@@ -41,7 +45,7 @@ class RunLogger(TensorBoardLogger):
         super().__init__(save_dir, name=name, version=version, default_hp_metric=False, purge_step=purge_step)
         self._checkpoint_dir = checkpoint_dir
         self._rows: dict[int, dict[str, float]] | None = None
-        self._changed = False
+        self._changed = self._claimed = False
 
     @property
     def version(self) -> int | str:
@@ -65,6 +69,7 @@ class RunLogger(TensorBoardLogger):
                     (root / f"version_{version}").mkdir()
                 except FileExistsError:
                     continue
+                self._claimed = True
                 return version
         except OSError as error:
             raise OutputError(
@@ -72,6 +77,17 @@ class RunLogger(TensorBoardLogger):
                 "--trainer.logger.init_args.save_dir and checkpoint_dir"
             ) from error
         raise AssertionError("unreachable")
+
+    def discard(self) -> None:
+        """Give back a claimed folder in which nothing has been trained: what was opened and set down at its start."""
+        if not self._claimed or self._rows is not None:
+            return
+        folder = Path(self.log_dir)
+        found = folder.iterdir() if folder.is_dir() else ()
+        if all(re.fullmatch(r"events\.out\..*|hparams\.yaml|config\.yaml", path.name) for path in found):
+            super().finalize("failed")
+            self._experiment = None
+            rmtree(folder, ignore_errors=True)
 
     @property
     def _table(self) -> Path:
@@ -98,7 +114,10 @@ class RunLogger(TensorBoardLogger):
     @rank_zero_only
     def save(self) -> None:
         """Write what is new."""
-        super().save()
+        hparams = Path(self.log_dir, self.NAME_HPARAMS_FILE)
+        if hparams.parent.is_dir() and not hparams.is_file():
+            with replacing(hparams) as part:
+                save_hparams_to_yaml(part, self.hparams)
         if self._changed and self._rows is not None:
             names = dict.fromkeys(name for row in self._rows.values() for name in row)
             with replacing(self._table) as part, part.open("w", newline="") as file:
@@ -109,14 +128,32 @@ class RunLogger(TensorBoardLogger):
             self._changed = False
 
     @rank_zero_only
-    def log_final(self, metrics: Mapping[str, float | Tensor]) -> None:
-        """Put the hyperparameters and the run's last numbers on TensorBoard's HParams page."""
+    def finalize(self, status: str) -> None:
+        """Write what is new, whether the run has ended well or not."""
+        if self._version is not None:  # else nothing has been logged
+            self.save()
+        super().finalize(status)
+
+    @rank_zero_only
+    def log_final(self, monitored: str, best: float | Tensor) -> None:
+        """Put the hyperparameters and the validation of the best epoch on TensorBoard's HParams page.
+
+        Args:
+            monitored: Name of the quantity by which it is the best.
+            best: Its value.
+        """
+        rows = [row for row in (self._rows or {}).values() if monitored in row]
+        row = min(rows, key=lambda row: abs(row[monitored] - float(best)), default={})
+        numbers = {name: value for name, value in row.items() if name.startswith("val_") and math.isfinite(value)}
         chosen = {name: value for name, value in self.hparams.items() if not name.startswith("_")}
-        super().log_hyperparams(chosen, {f"final/{name}": float(value) for name, value in metrics.items()})
+        final = {f"final/{name}": value for name, value in {**numbers, monitored: float(best)}.items()}
+        super().log_hyperparams(chosen, final)
 
 
-def find_checkpoint(ckpt_path: str, checkpoint_dir: str, name: str) -> tuple[Path, int | None]:
-    """Turn ``best``, ``last`` or a file name into a checkpoint file and the run it belongs to.
+def open_checkpoint(ckpt_path: str, checkpoint_dir: str, name: str) -> tuple[Path, int | None, dict[str, Any]]:
+    """Turn ``best``, ``last`` or a file name into a checkpoint, its content and the run it belongs to.
+
+    A ``last.ckpt`` that is damaged or leads nowhere is passed over for the run's newest checkpoint that is whole.
 
     Args:
         ckpt_path: ``best`` or ``last`` of the newest run that has one, or a file.
@@ -124,17 +161,17 @@ def find_checkpoint(ckpt_path: str, checkpoint_dir: str, name: str) -> tuple[Pat
         name: Of the task.
 
     Returns:
-        The file, and the number of its run; None for a file that lies outside the task's run folders.
+        The file, the number of its run (None for a file that lies outside the task's run folders), and what it holds.
 
     Raises:
-        CheckpointError: There is no such checkpoint.
+        CheckpointError: There is no such checkpoint, or it is damaged.
     """
     root = Path(checkpoint_dir, name)
     if ckpt_path in ("best", "last"):
         for version in reversed(versions(root)):
-            path = root / f"version_{version}" / f"{ckpt_path}.ckpt"
-            if path.is_file():
-                return path, version
+            if found := _of_run(root / f"version_{version}", ckpt_path):
+                path, checkpoint = _newest_whole(found)
+                return path, version, checkpoint
         raise CheckpointError(f"no run under {root} has a {ckpt_path}.ckpt; run fit first, or give a file")
     path = Path(ckpt_path)
     if not path.is_file():
@@ -144,7 +181,36 @@ def find_checkpoint(ckpt_path: str, checkpoint_dir: str, name: str) -> tuple[Pat
         )
     match = re.fullmatch(r"version_(\d+)", path.parent.name)
     inside = match and path.parent.parent.resolve() == root.resolve()
-    return path, int(match[1]) if match and inside else None
+    return path, int(match[1]) if match and inside else None, read_checkpoint(path)
+
+
+def _of_run(folder: Path, name: str) -> list[Path]:
+    """The checkpoints that may be meant by ``best`` or ``last``, the first choice first."""
+    path = folder / f"{name}.ckpt"
+    if name == "best":
+        return [path] if path.is_file() else []
+    epochs = sorted(folder.glob("epoch*.ckpt"), key=lambda found: (len(found.name), found.name), reverse=True)
+    return [path, *epochs] if epochs or path.is_file() else []
+
+
+def _newest_whole(paths: Sequence[Path]) -> tuple[Path, dict[str, Any]]:
+    """The first that can be read, and its content.
+
+    Raises:
+        CheckpointError: What is wrong with the first, if none can be read.
+    """
+    first: CheckpointError | None = None
+    for path in paths:
+        try:
+            checkpoint = read_checkpoint(path)
+        except CheckpointError as error:
+            first = first or error
+            continue
+        if first:
+            rank_zero_warn(f"{first}; {path} is taken in its place")
+        return path, checkpoint
+    assert first is not None
+    raise first
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -156,10 +222,18 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint")
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        with ZipFile(path) as archive:
+            if damaged := archive.testzip():  # torch does not compare check sums
+                raise BadZipFile(damaged)
+        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises a dozen kinds on damaged files
         raise CheckpointError(f"{path}: damaged, or not a checkpoint of lit_hep ({type(error).__name__})") from error
-    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+    parts = (
+        [checkpoint.get(name, {}) for name in ("state_dict", "hyper_parameters")]
+        if isinstance(checkpoint, dict)
+        else []
+    )
+    if not parts or not checkpoint.get("state_dict") or not all(isinstance(part, dict) for part in parts):
         raise CheckpointError(f"{path}: holds no network weights; give a checkpoint written by fit")
     return checkpoint
 

@@ -240,5 +240,5 @@ def read_truth(path: Path) -> Mapping[str, Table]:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     except KeyError as error:
         raise DataError(f"{path}: has no column {error}; want image, {', '.join(TRUTH.names or ())}") from error
-    except (ValueError, TypeError, csv.Error) as error:
+    except (ValueError, TypeError, OverflowError, csv.Error) as error:
         raise DataError(f"{path}: not a table of true clusters ({error})") from error

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from lit_hep.data.seeds import derive, run_seed
 from lit_hep.errors import ConfigError, DataError
 from lit_hep.tasks.ccd.augmentation import Augmentation, augment
 from lit_hep.tasks.ccd.images import IMAGES, Images, Reading, check_masks, files
-from lit_hep.tasks.ccd.masks import CLASSES, Rule
+from lit_hep.tasks.ccd.masks import CLASSES, SHADES, Rule
 from lit_hep.tasks.ccd.reading import KINDS
 from lit_hep.tasks.ccd.scaling import level_of, levels_of
 from lit_hep.tasks.ccd.tiles import cut
@@ -49,9 +49,11 @@ class CCDDataModule(BaseDataModule):
         piece: Rows and columns of an image that are predicted at a time: bounds the memory that large images take.
         min_pixels: Clusters of fewer pixels are left out of the catalogue.
         simulation_size: Images to simulate.
-        predict_root: Folder of images to predict on, masks not needed; None takes those held out for `test`.
+        predict_root: Image, or folder of images, to predict on, masks not needed; None takes those held out for `test`.
         **kwargs: As in `BaseDataModule`.
     """
+
+    most_drawn: ClassVar[int] = 8
 
     def __init__(
         self,
@@ -115,8 +117,8 @@ class CCDDataModule(BaseDataModule):
         super().setup(stage)
         if stage == "predict" and self.hparams["predict_root"]:
             folder = Path(self.hparams["predict_root"])
-            if not folder.is_dir():
-                raise DataError(f"{folder}: no such folder; give one of images ({', '.join(KINDS)})")
+            if not folder.exists():
+                raise DataError(f"{folder}: no such folder or file; give images ({', '.join(KINDS)})")
             self._unknown = Images(folder, self._reading, truth=False)
             if self._unknown.channels != self.channels:
                 raise DataError(
@@ -170,7 +172,7 @@ class CCDDataModule(BaseDataModule):
         numbers = self.part("train")
         shapes = np.array([self._known.shapes[number][1:] for number in numbers])
         size = np.minimum(shapes.max(axis=0), self.hparams["tile"]).tolist()
-        image, mask, level = [], [], []
+        image, mask, level, sample = [], [], [], []
         for number in numbers:
             whole, classes = torch.from_numpy(self._known.image(number)), torch.from_numpy(self._known.masks[number])
             tiles, their = cut([(whole, classes)], size, min(self.hparams["overlap"], min(size) - 1))
@@ -178,7 +180,9 @@ class CCDDataModule(BaseDataModule):
             image.append(tiles[known])
             mask.append(their[known])
             level.append(levels_of(whole[None]).expand(int(known.sum()), -1, -1))
+            sample += [number] * int(known.sum())
         columns = {"image": torch.cat(image), "mask": torch.cat(mask), "level": torch.cat(level)}
+        columns["sample"] = torch.tensor(sample)
         index = torch.arange(len(columns["image"]))
         return self.loader({**columns, "index": index}, index, train=True)
 
@@ -223,21 +227,12 @@ class CCDDataModule(BaseDataModule):
             batch["image"], batch["mask"] = views
         return batch
 
-    def figure(self, index: Sequence[int]) -> "Figure":
-        """Images and their masks, side by side."""
-        from lit_hep.evaluation.style import blank
-        from lit_hep.tasks.ccd.masks import colour
+    def figure(self, index: Sequence[int], titles: Sequence[str] | None = None) -> "Figure":
+        """Images, and beside each the same with its true classes on top."""
+        from lit_hep.evaluation.segmentation_figures import samples
 
-        across = min(4, len(index))
-        down = -(-len(index) // across)
-        figure = blank(4.4 * across, 2.5 * down)
-        axes = figure.subplots(down, 2 * across, squeeze=False, subplot_kw={"xticks": (), "yticks": ()})
-        for number, left, right in zip(index, axes[:, ::2].flat, axes[:, 1::2].flat, strict=False):
-            value, mask = self._known.value(number), self._known.masks[number]
-            left.imshow(value, vmin=np.quantile(value, 0.005), vmax=np.quantile(value, 0.995))
-            left.set_title(str(self._known.name[number]), fontsize=10)
-            right.imshow(colour(mask))
-        return figure
+        pairs = [(self._known.value(number), self._known.masks[number]) for number in index]
+        return samples(pairs, titles or list(map(str, self._known.name[list(index)])), CLASSES, SHADES)
 
 
 class _Whole(Dataset[dict[str, Tensor]]):

@@ -40,7 +40,8 @@ class Images:
     """Images by their number, in the order of their names.
 
     Args:
-        folder: With ``images/`` and ``masks/``, or ``images.npy`` and ``masks.npy``, or image files alone.
+        folder: With ``images/`` and ``masks/``, or ``images.npy`` and ``masks.npy``, or image files alone; without
+            `truth` also one of the files.
         reading: How.
         truth: Whether masks are needed; else images are read again when asked for, and never kept.
 
@@ -50,9 +51,10 @@ class Images:
 
     def __init__(self, folder: Path, reading: Reading, *, truth: bool) -> None:
         self.folder, self.reading = folder, reading
-        self._stack = read_npy(folder / f"{IMAGES}.npy") if (folder / f"{IMAGES}.npy").is_file() else None
+        stack = folder if folder.name == f"{IMAGES}.npy" else folder / f"{IMAGES}.npy"
+        self._stack = read_npy(stack) if stack.is_file() else None
         if self._stack is not None and self._stack.ndim not in (3, 4):
-            raise DataError(f"{folder}/{IMAGES}.npy: shape {self._stack.shape}; expected (N, H, W) or (N, H, W, C)")
+            raise DataError(f"{stack}: shape {self._stack.shape}; expected (N, H, W) or (N, H, W, C)")
         self.paths = {} if self._stack is not None else find_images(folder)
         if self._stack is not None:
             names: Iterable[str] = [f"{number:06d}" for number in range(len(self._stack))]
@@ -173,11 +175,13 @@ def files(folder: Path) -> dict[str, Path]:
 
 
 def find_images(folder: Path) -> dict[str, Path]:
-    """Image files of a folder by name.
+    """Image files of a folder by name, or the one file.
 
     Raises:
         DataError: There are none.
     """
+    if folder.is_file() and folder.suffix.lower() in KINDS:
+        return {folder.stem: folder}
     place = folder / IMAGES if (folder / IMAGES).is_dir() else folder
     found = files(place)
     found.pop(MASKS, None)

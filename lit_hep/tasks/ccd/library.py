@@ -2,23 +2,40 @@
 
 import pickle
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
+from pickletools import genops
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lit_hep.data.readers import read_npz, reading
 from lit_hep.errors import DataError
 from lit_hep.tasks.ccd.clusters import KINDS, Clusters
 
+
+def _empty(*_: Any) -> NDArray[Any]:
+    """Array that is filled next; as numpy's `_reconstruct`, of no size that a pickle may ask for."""
+    return np.empty(0)
+
+
+def _frombuffer(content: Any, dtype: np.dtype[Any], shape: tuple[int, ...], order: Any) -> NDArray[Any]:
+    return np.frombuffer(content, dtype).reshape(shape, order=order)
+
+
+def _latin1(text: str, _: str) -> bytes:
+    return text.encode("latin1")
+
+
 _ALLOWED = {
-    *((f"{core}.multiarray", name) for core in ("numpy.core", "numpy._core") for name in ("_reconstruct", "scalar")),
-    ("numpy._core.numeric", "_frombuffer"),
-    ("numpy.core.numeric", "_frombuffer"),
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-    ("_codecs", "encode"),  # bytes in a pickle of protocol 2 or older
+    "numpy.dtype": np.dtype,
+    "numpy.ndarray": "the type of all arrays",  # said, never called
+    "_codecs.encode": _latin1,  # bytes in a pickle of protocol 2 or older
+    **dict.fromkeys(("numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct"), _empty),
+    **dict.fromkeys(("numpy.core.numeric._frombuffer", "numpy._core.numeric._frombuffer"), _frombuffer),
 }
+"""What a pickle of arrays asks for by name, and what it gets."""
 
 
 def read_library(path: Path) -> Clusters:
@@ -49,28 +66,28 @@ def read_library(path: Path) -> Clusters:
 
 
 def _from_npz(path: Path) -> Sequence[NDArray[Any]]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            values, shapes, offsets = (file[name] for name in ("values", "shapes", "offsets"))
-        pairs = zip(np.split(values, offsets[1:-1]), shapes, strict=True)
+    arrays = read_npz(path)
+    if lacking := {"values", "shapes", "offsets"} - arrays.keys():
+        raise DataError(f"{path}: lacks an array ({min(lacking)!r}); want values, shapes and offsets")
+    with reading(path, "a library of clusters"):
+        pairs = zip(np.split(arrays["values"], arrays["offsets"][1:-1]), arrays["shapes"], strict=True)
         return [part.reshape(shape) for part, shape in pairs]
-    except KeyError as error:
-        raise DataError(f"{path}: lacks an array ({error}); want values, shapes and offsets") from error
-    except Exception as error:  # zipfile, zlib and numpy raise many kinds
-        raise DataError(f"{path}: truncated or not a library of clusters ({error})") from error
 
 
 class _Arrays(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _ALLOWED:
+        if f"{module}.{name}" not in _ALLOWED:
             raise pickle.UnpicklingError(f"asks for {module}.{name}, which is no array")
-        return super().find_class(module, name)
+        return _ALLOWED[f"{module}.{name}"]
 
 
 def _from_pickle(path: Path) -> Sequence[NDArray[Any]]:
     try:
-        with path.open("rb") as file:
-            pictures = _Arrays(file, encoding="latin1").load()
+        content = path.read_bytes()
+        numbered = (int(argument or 0) for opcode, argument, _ in genops(content) if "PUT" in opcode.name)
+        if max(numbered, default=0) > len(content):  # Python would make a table as long as that
+            raise pickle.UnpicklingError("numbers its parts beyond its size")
+        pictures = _Arrays(BytesIO(content), encoding="latin1").load()
     except Exception as error:  # a damaged pickle raises nearly anything
         raise DataError(f"{path}: not a pickle of clusters ({error})") from error
     if not isinstance(pictures, list | tuple) or not all(isinstance(picture, np.ndarray) for picture in pictures):

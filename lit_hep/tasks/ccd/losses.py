@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lit_hep.base.processes import average, total
 from lit_hep.tasks.ccd.masks import CLASSES, UNKNOWN
 
 Term = Literal["cross_entropy", "focal", "dice"]
@@ -18,7 +19,7 @@ class SegmentationLoss(nn.Module):
     ``cross_entropy`` is the original's: -w log p of the true class, divided by the number of pixels, not by their
     weights. ``focal`` multiplies it by (1 - p)^gamma (T.-Y. Lin et al., arXiv:1708.02002). ``dice`` is one minus the
     Dice coefficient of probabilities over the batch, averaged over classes whose weight is not 0 (F. Milletari et al.,
-    arXiv:1606.04797).
+    arXiv:1606.04797). In training a batch is that of all processes together.
 
     Args:
         terms: Which.
@@ -36,7 +37,8 @@ class SegmentationLoss(nn.Module):
         """Logits (B, classes, H, W) and classes (B, H, W) to a number."""
         target = mask.long()
         known = target != UNKNOWN
-        pixels = known.sum().clamp(min=1)
+        pixels = known.sum()
+        pixels = (average(pixels) if self.training else pixels).clamp(min=1)
         logits = logits.float()
         loss = logits.new_zeros(())
         if "cross_entropy" in self.terms:
@@ -56,7 +58,9 @@ class SegmentationLoss(nn.Module):
     def _dice(self, logits: Tensor, target: Tensor, known: Tensor) -> Tensor:
         probability = logits.softmax(1) * known[:, None]
         true = F.one_hot(target.where(known, len(self.weights)), len(self.weights) + 1)[..., :-1].movedim(-1, 1)
-        both = (probability * true).sum((0, 2, 3))
-        dice = (2 * both + 1) / (probability.sum((0, 2, 3)) + true.sum((0, 2, 3)) + 1)
+        sums = torch.stack([(probability * true).sum((0, 2, 3)), (probability + true).sum((0, 2, 3))])
+        both, either = total(sums) if self.training else sums
+        dice = (2 * both + 1) / (either + 1)
         counted = (self.weights > 0).float()
-        return 1 - (dice * counted).sum() / counted.sum()
+        loss: Tensor = 1 - (dice * counted).sum() / counted.sum()
+        return loss

@@ -18,6 +18,9 @@ Thresholds = Mapping[str, tuple[float, float]]
 
 CLASSES = ("background", "glowing", "hot_pixel", "cluster")
 COLOURS: Mask = np.array([(0, 0, 0), (89, 255, 64), (0, 128, 255), (255, 51, 51)], np.uint8)
+"""In label files, as the original has them."""
+SHADES: Mask = np.array([(0, 0, 0), (0, 114, 178), (240, 228, 66), (213, 94, 0)], np.uint8)
+"""In figures: told apart by the colour-blind too (Okabe and Ito 2008)."""
 UNKNOWN = 255
 UNKNOWN_COLOUR: Mask = np.array((128, 128, 128), np.uint8)
 

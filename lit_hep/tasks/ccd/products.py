@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from lit_hep.base.products import write_npy
 from lit_hep.data.files import replacing
 from lit_hep.errors import DataError
-from lit_hep.evaluation.segmentation import report, segmentation_metrics
+from lit_hep.evaluation.classification import draws, ends
+from lit_hep.evaluation.segmentation import cluster_rates, report, segmentation_metrics
 from lit_hep.tasks.ccd.catalogue import TRUTH, Table, find_clusters, match, read_truth, write_catalogue
 from lit_hep.tasks.ccd.images import Images, read_clusters
-from lit_hep.tasks.ccd.masks import CLASSES, COLOURS, Mask, colour
+from lit_hep.tasks.ccd.masks import CLASSES, SHADES, Mask, colour
 from lit_hep.tasks.ccd.reading import write_fits
 
 if TYPE_CHECKING:
@@ -107,31 +108,37 @@ class Products:
 
     def metrics(self) -> dict[str, float]:
         """Efficiency and purity of the clusters found and false ones an image, with 68 % bootstrap intervals."""
-        counts = np.array(
-            [
-                (len(found.seen), found.seen.sum(), len(found.table), (found.table["true_cluster"] > 0).sum(), 1)
-                for found in self._found.values()
-                if found.seen is not None
-            ]
-        ).reshape(-1, 5)
+        counts = self._clusters()
+        counts = counts[counts[:, -1] > 0]
         if not len(counts):
             return {}
-        drawn = np.random.default_rng(0).multinomial(len(counts), np.full(len(counts), 1 / len(counts)), size=1000)
-        numbers, resampled = _rates(counts.sum(0)), _rates(drawn @ counts)
-        for name, values in resampled.items():
-            finite = values[np.isfinite(values)]
-            ends = np.quantile(finite, [0.16, 0.84]) if finite.size else (np.nan, np.nan)
-            numbers |= {f"{name}_{end}": value for end, value in zip(("low", "high"), ends, strict=True)}
-        return {name: float(value) for name, value in numbers.items()}
+        numbers = {name: float(value) for name, value in cluster_rates(counts.sum(0)).items()}
+        return numbers | ends(cluster_rates(draws(len(counts), 1000, 0) @ counts))
 
-    def close(self) -> None:
-        """Put the masks into their place, and write ``predictions.npz`` and ``catalogue.csv``."""
+    def _clusters(self) -> NDArray[np.int64]:
+        """Of each image (N, 5): true clusters, those found, found ones, true ones of them, and 1; 0 if not known."""
+        rows = [
+            (0, 0, 0, 0, 0)
+            if found.seen is None
+            else (len(found.seen), found.seen.sum(), len(found.table), (found.table["true_cluster"] > 0).sum(), 1)
+            for found in self._found.values()
+        ]
+        return np.array(rows, np.int64).reshape(-1, 5)
+
+    def close(self, counts: NDArray[np.int64] | None = None) -> None:
+        """Put the masks into their place, and write ``predictions.npz`` and ``catalogue.csv``.
+
+        Args:
+            counts: Pixels by true and predicted class (N, 4, 4), where they are known.
+        """
         labels = self._folder / "labels"
         shutil.rmtree(labels, ignore_errors=True)
         self._part.rename(labels)
         numbers = list(self._found)
-        names = self._images.name[numbers]
-        _write_predictions(self._folder / "predictions.npz", names, labels, [self._images.shapes[n] for n in numbers])
+        columns = {"id": self._images.name[numbers]}
+        if counts is not None:
+            columns |= {"confusion": counts, "clusters": self._clusters()}
+        _write_predictions(self._folder / "predictions.npz", columns, labels, [self._images.shapes[n] for n in numbers])
         tables = ((str(self._images.name[number]), found.table) for number, found in self._found.items())
         write_catalogue(self._folder / "catalogue.csv", tables)
 
@@ -171,11 +178,11 @@ class Products:
             mask = np.load(self._folder / "labels" / f"{name}.npy")
             value, truth = self._images.value(number), self._images.mask(number)
             title = f"{kind}: {name}, macro F1 {score[order[place]]:.3f}"
-            yield f"image_{kind}", pictures(value, mask, truth, CLASSES, COLOURS, title)
+            yield f"image_{kind}", pictures(value, mask, truth, CLASSES, SHADES, title)
             if truth is not None and kind != "best":
                 yield f"classes_{kind}", by_class(mask, truth, CLASSES, title)
             if kind == "median":
-                yield "clusters", one_class(value, mask, _CLUSTER, CLASSES, COLOURS, name)
+                yield "clusters", one_class(value, mask, _CLUSTER, CLASSES, SHADES, name)
 
 
 def energies(truth: NDArray[Any], table: Table, where: str) -> NDArray[np.float64]:
@@ -197,22 +204,15 @@ def energies(truth: NDArray[Any], table: Table, where: str) -> NDArray[np.float6
     return np.array([known[number] for number in present.tolist()], np.float64)
 
 
-def _rates(counts: NDArray[np.int64]) -> dict[str, Any]:
-    """Numbers of (..., 5): true clusters, those found, found clusters, true ones of them, images."""
-    true, seen, found, right, images = np.moveaxis(counts.astype(np.float64), -1, 0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return {
-            "cluster_efficiency": seen / true,
-            "cluster_purity": right / found,
-            "false_clusters_per_image": (found - right) / images,
-        }
-
-
-def _write_predictions(path: Path, names: NDArray[Any], labels: Path, shapes: Sequence[tuple[int, ...]]) -> None:
-    """Write ``id`` (N,) and, of images of one size, ``mask`` (N, H, W), one image at a time."""
+def _write_predictions(
+    path: Path, columns: Mapping[str, NDArray[Any]], labels: Path, shapes: Sequence[tuple[int, ...]]
+) -> None:
+    """Write ``id`` (N,), other columns and, of images of one size, ``mask`` (N, H, W), one image at a time."""
     with replacing(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
-        with archive.open("id.npy", "w") as file:
-            np.save(file, names)
+        for column, values in columns.items():
+            with archive.open(f"{column}.npy", "w") as file:
+                np.save(file, values)
+        names = columns["id"]
         if len({shape[1:] for shape in shapes}) == 1:
             with archive.open("mask.npy", "w", force_zip64=True) as file:
                 header = {"descr": "|u1", "fortran_order": False, "shape": (len(names), *shapes[0][1:])}

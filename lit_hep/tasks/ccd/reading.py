@@ -1,5 +1,6 @@
 """One image or mask of a file: PNG, npy, TIFF or FITS, checked; and masks written as FITS."""
 
+import math
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lit_hep.data.files import replacing
-from lit_hep.data.readers import read_npy
+from lit_hep.data.readers import check_size, read_npy, reading
 from lit_hep.errors import ConfigError, DataError
 from lit_hep.tasks.ccd import masks
 
@@ -93,10 +94,8 @@ def _read_png(path: Path) -> NDArray[Any]:
     if deep and pixels.ndim == 3:  # Pillow halves the bits of colours
         import cv2
 
-        full = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-        if full is None:
-            raise DataError(f"{path}: truncated or not a PNG file; copy it again")
-        return np.asarray(full)[..., 2::-1]
+        with reading(path, "a PNG file"):
+            return np.asarray(cv2.imread(str(path), cv2.IMREAD_UNCHANGED))[..., 2::-1]
     return pixels
 
 
@@ -107,12 +106,10 @@ def _read_tiff(path: Path) -> NDArray[Any]:
 def _read_picture(path: Path, kind: str) -> NDArray[Any]:
     from PIL import Image
 
-    try:
-        with Image.open(path, formats=[kind]) as image:
-            mode, pages = image.mode, getattr(image, "n_frames", 1)
-            pixels = np.asarray(image)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise DataError(f"{path}: truncated or not a {kind} file; copy it again") from error
+    with reading(path, f"a {kind} file"), Image.open(path, formats=[kind]) as image:
+        mode, pages = image.mode, getattr(image, "n_frames", 1)
+        check_size(path, image.width * image.height * len(image.getbands()) // (8 if mode == "1" else 1))
+        pixels = np.asarray(image)
     if mode not in ("1", "L", "LA", "RGB", "RGBA", "F") and not mode.startswith("I"):
         raise DataError(f"{path}: holds values of kind {mode} (P is a palette); save it as grey or RGB")
     if pages > 1:
@@ -132,15 +129,16 @@ def read_fits(path: Path, hdu: int | None) -> NDArray[Any]:
         ConfigError: astropy is not installed.
     """
     fits = _astropy(path)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what is wrong with the header does not concern the pixels
-            with fits.open(path, memmap=False) as units:
-                number = _with_image(units, path) if hdu is None else hdu
-                data = units[number].data if number < len(units) else None
-                pixels = None if data is None else np.squeeze(np.asarray(data))
-    except (OSError, TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
-        raise DataError(f"{path}: truncated or not a FITS file; copy it again") from error
+    with reading(path, "a FITS file"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what is wrong with the header does not concern the pixels
+        with fits.open(path, memmap=False) as units:
+            number = _with_image(units, path) if hdu is None else hdu
+            unit = units[number] if number < len(units) and units[number].is_image else None
+            if unit is not None:
+                check_size(
+                    path, max(unit.fileinfo()["datSpan"], math.prod(unit.shape) * abs(unit.header["BITPIX"]) // 8)
+                )
+            pixels = None if unit is None or unit.data is None else np.squeeze(np.asarray(unit.data))
     if pixels is None or pixels.ndim != 2 or pixels.dtype.kind not in "biuf":
         raise DataError(f"{path}: HDU {number} holds no image (H, W); choose one with --data.init_args.hdu")
     return pixels.astype(pixels.dtype.newbyteorder("="))

@@ -2,15 +2,15 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from lightning.pytorch.trainer.states import TrainerFn
 from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics.utilities.distributed import gather_all_tensors
 
+from lit_hep.base.processes import average, counted
 from lit_hep.base.products import log_figures, write_figures, write_json, write_report
 from lit_hep.base.task import BaseTask
 from lit_hep.data.runs import read_history
@@ -19,11 +19,14 @@ from lit_hep.evaluation.export import Interface
 from lit_hep.evaluation.segmentation import segmentation_intervals, segmentation_metrics
 from lit_hep.tasks.ccd.datamodule import CCDDataModule
 from lit_hep.tasks.ccd.losses import SegmentationLoss
-from lit_hep.tasks.ccd.masks import CLASSES, UNKNOWN
+from lit_hep.tasks.ccd.masks import CLASSES, SHADES, UNKNOWN
 from lit_hep.tasks.ccd.products import Products
 from lit_hep.tasks.ccd.scaling import Scaled, levels_of
 from lit_hep.tasks.ccd.tiles import pieces
 from lit_hep.training.run import RunLogger
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _SHOWN = 3  # images of the validation
 
@@ -32,7 +35,6 @@ class SegmentationTask(BaseTask):
     """Validation, test and prediction of whole images, piece by piece; a subclass has `net` and `criterion`.
 
     Args:
-        images_every_n_epochs: How often images, truth and prediction are shown in TensorBoard; 0 never.
         **kwargs: As in `BaseTask`.
     """
 
@@ -43,14 +45,15 @@ class SegmentationTask(BaseTask):
     _sums: Tensor
     _counts: Tensor
 
-    def __init__(self, images_every_n_epochs: int = 10, **kwargs: Any) -> None:
+    def __init__(self, **kwargs: Any) -> None:
+        self._validated: NDArray[np.int64] | None = None
         self._judged: list[tuple[Tensor, ...]] = []
         self._shown: list[tuple[int, NDArray[np.uint8]]] = []
         self._products: Products | None = None
         super().__init__(**kwargs)
 
     def configure_metrics(self) -> None:
-        """Training sums on the device: loss and steps; pixels by true and predicted class."""
+        """Training sums on the device: loss and tiles; pixels by true and predicted class."""
         self.register_buffer("_sums", torch.zeros(2), persistent=False)
         self.register_buffer("_counts", torch.zeros(len(CLASSES), len(CLASSES), dtype=torch.int64), persistent=False)
 
@@ -98,21 +101,23 @@ class SegmentationTask(BaseTask):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Loss of a batch of tiles; counts stay on the device."""
+        counts = counted(batch)
+        mask = batch["mask"].masked_fill(counts[:, None, None] == 0, UNKNOWN)
         logits = self.net(batch["image"], batch["level"])
-        loss: Tensor = self.criterion(logits, batch["mask"])
+        loss: Tensor = self.criterion(logits, mask)
         with torch.no_grad():
-            self._sums += torch.stack([loss, loss.new_ones(())])
-            self._counts += confusions(batch["mask"], logits.argmax(1)).sum(0)
+            self._sums += torch.stack([loss, loss.new_ones(())]) * average(counts.sum())
+            self._counts += confusions(mask, logits.argmax(1)).sum(0)
         return loss
 
     def on_train_epoch_end(self) -> None:
         """Turn the epoch's counts into ``train_loss``, ``train_accuracy`` and ``train_f1_macro``."""
         reduce = self.trainer.strategy.reduce
-        loss, steps = reduce(self._sums, reduce_op="sum").tolist()
+        loss, tiles = reduce(self._sums, reduce_op="sum").tolist()
         numbers = segmentation_metrics(reduce(self._counts, reduce_op="sum").cpu().numpy(), CLASSES)
         self._sums.zero_()
         self._counts.zero_()
-        logged = {"loss": loss / steps} | {name: numbers[name] for name in ("accuracy", "f1_macro")}
+        logged = {"loss": loss / tiles} | {name: numbers[name] for name in ("accuracy", "f1_macro")}
         self.log_dict({f"train_{name}": value for name, value in logged.items()}, sync_dist=True)
         super().on_train_epoch_end()
 
@@ -122,16 +127,18 @@ class SegmentationTask(BaseTask):
         shape = len(image), *image.shape[2:]
         mask = torch.empty(shape, dtype=torch.uint8, device=image.device)
         score = torch.empty(shape, device=image.device) if self._products else None
-        loss = torch.zeros((), device=image.device)
+        loss = torch.zeros(len(image), device=image.device)
         for rows, columns, logits in self.segment(image):
             mask[:, rows, columns] = logits.argmax(1).to(torch.uint8)
             if score is not None:
                 score[:, rows, columns] = logits.float().softmax(1)[:, CLASSES.index("cluster")]
             if truth is not None:
                 share = logits[0, 0].numel() / mask[0].numel()
-                loss += share * self.criterion(logits, truth[:, rows, columns])
+                # of each image by itself, whoever else is in the batch
+                images = zip(torch.split(logits, 1), torch.split(truth[:, rows, columns], 1), strict=True)
+                loss += share * torch.stack([self.criterion(*one) for one in images])
         if truth is not None:
-            self._judged.append((batch["index"], confusions(truth, mask), loss.expand(len(image))))
+            self._judged.append((batch["index"], confusions(truth, mask), loss))
         if self._products and score is not None:
             for number, *found in zip(batch["index"].tolist(), mask.cpu().numpy(), score.cpu().numpy(), strict=True):
                 self._products.add(number, *found)
@@ -152,22 +159,23 @@ class SegmentationTask(BaseTask):
         return index, counts[first], float(loss[first].mean())
 
     def on_validation_epoch_end(self) -> None:
-        """Log ``val_loss``, accuracy and F1, show some images."""
+        """Log ``val_loss``, accuracy and F1."""
         _, counts, loss = self._gather()
         numbers = {"loss": loss} | segmentation_metrics(counts.sum(0), CLASSES)
         logged = [name for name in numbers if name in ("loss", "accuracy") or name.startswith("f1")]
         self.log_dict({f"val_{name}": numbers[name] for name in logged}, sync_dist=True)
-        every = self.hparams["images_every_n_epochs"]
-        if self.trainer.state.fn == TrainerFn.FITTING and every and (self.current_epoch + 1) % every == 0:
-            log_figures(self.logger, "val", self._pictures(), self.global_step)
+        self._validated = counts.sum(0)
 
-    def _pictures(self) -> Iterator[tuple[str, Any]]:
-        from lit_hep.evaluation.segmentation_figures import pictures
-        from lit_hep.tasks.ccd.masks import COLOURS
+    def figures(self) -> Iterator[tuple[str, "Figure"]]:
+        """Of the latest validation: scores of the classes, confusion, and some images with truth and prediction."""
+        from lit_hep.evaluation.segmentation_figures import figures, pictures
 
+        if self._validated is None:
+            return
+        yield from figures(self._validated, CLASSES)
         images = self.data.images
         for number, mask in self._shown:
-            figure = pictures(images.value(number), mask, images.mask(number), CLASSES, COLOURS)
+            figure = pictures(images.value(number), mask, images.mask(number), CLASSES, SHADES)
             yield str(images.name[number]), figure
 
     def on_test_epoch_start(self) -> None:
@@ -196,7 +204,7 @@ class SegmentationTask(BaseTask):
         folder = self._folder("test")
         if self.trainer.is_global_zero:
             write_json(folder / "metrics.json", numbers)
-            self._products.close()
+            self._products.close(counts)
             self._products.write_report(counts)
             history = read_history(Path(self.logger.log_dir)) if isinstance(self.logger, RunLogger) else None
             figures = list(self._products.figures(index, counts, numbers, history))

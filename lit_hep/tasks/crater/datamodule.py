@@ -194,7 +194,8 @@ class CraterDataModule(BaseDataModule):
 
     def _read_unknown(self) -> tuple[NDArray[Any], Tensor]:
         folder = Path(self.hparams["predict_root"] or self.root)
-        paths = [self.root / "Xtest1.npy"] if folder == self.root else sorted(folder.glob("X*.npy"))
+        paths = [folder] if folder.is_file() else sorted(folder.glob("X*.npy"))
+        paths = [self.root / "Xtest1.npy"] if folder == self.root else paths
         if not paths:
             raise DataError(f"{folder}: holds no images X*.npy to predict on")
         images = [read_images(path) for path in paths]
@@ -222,14 +223,10 @@ class CraterDataModule(BaseDataModule):
         """Row in ``Xtrain1.npy``, or in the file(s) that are predicted on."""
         return self._predict_ids[index] if self.trainer and self.trainer.predicting else index
 
-    def pictures(self, index: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """Images (n, H, W) of labelled samples."""
-        return self.image[torch.from_numpy(index), 0].numpy()
-
-    def figure(self, index: Sequence[int]) -> "Figure":
+    def figure(self, index: Sequence[int], titles: Sequence[str] | None = None) -> "Figure":
         """Images with their labels, a grid."""
         from lit_hep.evaluation.gallery import grid
 
         names = {-1: "unlabelled", **dict(enumerate(self.class_names))}
-        titles = [f"{row}:\n{names[int(self.truth[row])]}" for row in index]
-        return grid(self.pictures(np.asarray(index)), titles)
+        own = [f"{row}:\n{names[int(self.truth[row])]}" for row in index]
+        return grid(self.image[torch.tensor(index), 0].numpy(), titles or own)

@@ -142,13 +142,14 @@ class PseudoLabel(EarlyStop):
         if not self._stage_over:
             return
         trainer.should_stop = asked_to_stop or self.over
+        self._end_stage(trainer, pl_module, label=not self.over)
+        self._best = {}
         if not self.over:
-            self._end_stage(trainer, pl_module, label=True)
-            self.stage, self._epoch, self._due, self._best = self.stage + 1, 0, True, {}
+            self.stage, self._epoch, self._due = self.stage + 1, 0, True
             self.forget()
 
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """Keep the best network of the stage in which the run ended."""
+        """Keep the best network of a stage that was not to its end when the run was."""
         if self._best:
             self._end_stage(trainer, pl_module, label=False)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -36,9 +36,11 @@ class DriftChamberDataModule(BaseDataModule):
         simulation_size: Events to simulate.
         val_fraction: Share of the events for validation.
         test_fraction: Share of the events held out for `test`.
-        predict_root: Folder of files to predict on, truth not needed; None takes the events held out for `test`.
+        predict_root: File or folder to predict on, truth not needed; None takes the events held out for `test`.
         **kwargs: As in `BaseDataModule`.
     """
+
+    most_drawn: ClassVar[int] = 8
 
     def __init__(
         self,
@@ -92,8 +94,8 @@ class DriftChamberDataModule(BaseDataModule):
         super().setup(stage)
         if stage == "predict" and self.hparams["predict_root"]:
             folder = Path(self.hparams["predict_root"])
-            if not folder.is_dir():
-                raise DataError(f"{folder}: no such folder; give one of HDF5 files or PNG pictures")
+            if not folder.exists():
+                raise DataError(f"{folder}: no such folder or file; give HDF5 files or PNG pictures")
             self._unknown = self._load(folder, truth=False)
 
     @property
@@ -152,9 +154,9 @@ class DriftChamberDataModule(BaseDataModule):
             batch[name] = plane if self.hparams["layout"] == "native" else pad(plane).expand(-1, 3, -1, -1)
         return batch
 
-    def figure(self, index: Sequence[int]) -> "Figure":
+    def figure(self, index: Sequence[int], titles: Sequence[str] | None = None) -> "Figure":
         """Events, layers against wires, with the hits of tracks marked."""
         from lit_hep.evaluation.denoising_figures import event_displays
 
         rows = np.asarray(index)
-        return event_displays(*self._known.take(rows), titles=[str(name) for name in self._known.name[rows]])
+        return event_displays(*self._known.take(rows), titles=titles or list(map(str, self._known.name[rows])))

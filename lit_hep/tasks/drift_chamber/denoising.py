@@ -1,17 +1,16 @@
 """What every network of the task is judged by: hits with their scores, gathered, measured, drawn and written."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torchmetrics.utilities.distributed import gather_all_tensors
 
+from lit_hep.base.processes import average
 from lit_hep.base.products import log_figures, write_figures, write_json, write_report
 from lit_hep.base.task import BaseTask
 from lit_hep.data.runs import read_history
@@ -23,8 +22,10 @@ from lit_hep.tasks.drift_chamber.layout import LAYERS, SIDE, WIRES, unpad
 from lit_hep.tasks.drift_chamber.products import write_cleaned, write_predictions
 from lit_hep.training.run import RunLogger
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 _CELLS = LAYERS * WIRES
-_SHOWN = 8  # events in the grid
 
 
 class DenoisingTask(BaseTask):
@@ -33,7 +34,6 @@ class DenoisingTask(BaseTask):
     Args:
         rejection: Background rejection on validation that sets the threshold of kept hits.
         threshold: Score from which a hit is kept; None chooses it by `rejection`.
-        images_every_n_epochs: How often input, output and truth are shown in TensorBoard; 0 never.
         **kwargs: As in `BaseTask`.
     """
 
@@ -41,16 +41,14 @@ class DenoisingTask(BaseTask):
     mode = "max"
     threshold: Tensor
 
-    def __init__(
-        self, rejection: float = 0.909, threshold: float | None = None, images_every_n_epochs: int = 1, **kwargs: Any
-    ) -> None:
+    def __init__(self, rejection: float = 0.909, threshold: float | None = None, **kwargs: Any) -> None:
         if not 0 < rejection < 1:
             raise ConfigError(f"rejection {rejection}: must lie between 0 and 1")
         if threshold is not None and not 0 < threshold < 1:
             raise ConfigError(f"threshold {threshold}: must lie between 0 and 1")
         self._events: list[Tensor] = []
         self._hits: list[tuple[Tensor, ...]] = []
-        self._shown: Tensor | None = None
+        self._validated: tuple[np.ndarray[Any, Any], Hits] | None = None
         super().__init__(**kwargs)
 
     def configure_metrics(self) -> None:
@@ -95,9 +93,9 @@ class DenoisingTask(BaseTask):
 
     @staticmethod
     def hit_loss(logits: Tensor, hits: Tensor, truth: Tensor) -> Tensor:
-        """Cross-entropy, the mean over hits; all (B, 36, 112)."""
+        """Cross-entropy, the mean over hits of all processes; all (B, 36, 112)."""
         losses = F.binary_cross_entropy_with_logits(logits.float(), truth, weight=hits, reduction="sum")
-        return losses / hits.sum().clamp(min=1)
+        return losses / average(hits.sum()).clamp(min=1)
 
     def evaluation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Keep place, score and truth of each hit until the epoch's end."""
@@ -106,10 +104,7 @@ class DenoisingTask(BaseTask):
         index = batch["index"]
         columns = [index[event] * _CELLS + layer * WIRES + wire, score[event, layer, wire]]
         if "target" in batch:
-            truth = planes(batch["target"])
-            columns.append(truth[event, layer, wire] > 0)
-            if batch_idx == 0:
-                self._shown = torch.stack([hits, score, truth])[:, :_SHOWN]
+            columns.append(planes(batch["target"])[event, layer, wire] > 0)
         self._events.append(index)
         self._hits.append(tuple(columns))
 
@@ -131,8 +126,8 @@ class DenoisingTask(BaseTask):
         return index, Hits(event, layer, wire, score, track[0] if track else None, len(index))
 
     def on_validation_epoch_end(self) -> None:
-        """Choose the threshold, log ``val_loss`` (cross-entropy of the hits) and the metrics, show some events."""
-        _, hits = self._gather()
+        """Choose the threshold, log ``val_loss`` (cross-entropy of the hits) and the metrics."""
+        index, hits = self._gather()
         assert hits.track is not None
         if self.hparams["threshold"] is None:
             _, threshold = efficiency_at_rejection(hits.score, hits.track, self.hparams["rejection"])
@@ -142,21 +137,16 @@ class DenoisingTask(BaseTask):
         loss = -np.log(np.where(hits.track, score, 1 - score)).mean()
         numbers = {"loss": float(loss)} | metrics(hits, float(self.threshold))
         self.log_dict({f"val_{name}": numbers[name] for name in numbers.keys() - {"events", "hits"}}, sync_dist=True)
-        every = self.hparams["images_every_n_epochs"]
-        if self.trainer.state.fn == TrainerFn.FITTING and every and (self.current_epoch + 1) % every == 0:
-            self._show()
+        self._validated = index, hits
 
-    def _show(self) -> None:
-        """Put input, output and truth of some events side by side on TensorBoard."""
-        if isinstance(self.logger, TensorBoardLogger) and self._shown is not None:
-            from torchvision.utils import make_grid
+    def figures(self) -> Iterator[tuple[str, "Figure"]]:
+        """Of the latest validation: efficiency against rejection, and events with truth and what is kept."""
+        from lit_hep.evaluation.denoising_figures import denoising_figures
 
-            rows = self._shown.transpose(0, 1).flip(2).reshape(-1, 1, LAYERS, WIRES)  # layer 1 below
-            grid = make_grid(rows, nrow=3, padding=2, pad_value=0.5)
-            experiment: Any = self.logger.experiment  # does nothing on all processes but the first
-            experiment.add_image(
-                "val/input_output_truth", grid.repeat_interleave(3, 1).repeat_interleave(3, 2), self.global_step
-            )
+        if self._validated is not None:
+            index, hits = self._validated
+            events = self.data.events
+            yield from denoising_figures(hits, float(self.threshold), self.data.ids(index), events.current[index])
 
     def on_test_epoch_end(self) -> None:
         """Write ``metrics.json``, predictions, cleaned events and figures; log the same to TensorBoard."""

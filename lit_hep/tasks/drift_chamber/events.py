@@ -17,8 +17,10 @@ from lit_hep.errors import DataError
 from lit_hep.tasks.drift_chamber.layout import LAYERS, WIRES
 from lit_hep.tasks.drift_chamber.pictures import ALL, Checker, check_shape, find_pairs, find_pngs, hits_of, read_png
 
+HDF5 = (".hdf5", ".h5")
 _BLOCK = 1000  # pictures
 _NO_LIMIT = 1e6  # GiB
+_LONGEST = 255  # letters of a name
 Slab = tuple[NDArray[np.uint8], NDArray[np.uint8] | None]
 """All hits (n, 36, 112), 0 or 1, and true hits if they are known."""
 
@@ -71,15 +73,15 @@ class Events:
 
 
 def find_hdf5(folder: Path) -> list[Path]:
-    """HDF5 files of a folder, in the order of their names."""
-    return sorted(path for path in folder.iterdir() if path.suffix in (".hdf5", ".h5"))
+    """HDF5 files of a folder, in the order of their names, or the one file if it is one."""
+    return sorted(path for path in ([folder] if folder.is_file() else folder.iterdir()) if path.suffix in HDF5)
 
 
 def read_events(folder: Path, memory_gib: float = _NO_LIMIT, *, truth: bool = True) -> Events:
     """Read and check the events of a folder: its HDF5 files or, if it has none, its pictures.
 
     Args:
-        folder: Where they are.
+        folder: Where they are; without `truth` also one file.
         memory_gib: Memory that the process may take, in GiB; HDF5 files that do not fit are checked and stay on disk.
         truth: Whether the truth must be there; else it is not looked for.
 
@@ -109,7 +111,7 @@ def listed_currents(path: Path, names: Sequence[str]) -> NDArray[np.float32]:
             listed = {row["event"]: float(row["current_nA"]) for row in columns}
             if not {"event", "current_nA"} <= set(columns.fieldnames or ()):
                 raise KeyError("no such columns")
-    except (KeyError, TypeError, ValueError) as error:
+    except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
         raise DataError(f"{path}: expected columns event, current_nA and a number in each row ({error})") from error
     return np.array([listed.get(name, np.nan) for name in names], np.float32)
 
@@ -122,6 +124,8 @@ def png_files(folder: Path, *, truth: bool = True) -> Mapping[str, tuple[Path, .
     """
     if truth:
         return find_pairs(folder)
+    if folder.is_file():
+        return {folder.stem: (folder,)}
     found = find_pngs(folder, ALL) or find_pngs(folder)
     if not found:
         raise DataError(f"{folder}: holds no HDF5 file (*.hdf5, *.h5) and no PNG picture to predict on")
@@ -224,8 +228,11 @@ def event_names(table: Table) -> NDArray[Any]:
     """Names (N,) of the events if the file holds them, else rows."""
     import h5py
 
-    with h5py.File(table.path, "r") as file:
+    with table.open() as file:
         name = file.get("name")
         if name is not None and name.shape == (len(table),) and h5py.check_string_dtype(name.dtype):
-            return np.array(name.asstr()[:], dtype=str)
+            names: list[str] = name.asstr(errors="replace")[:].tolist()
+            if max(map(len, names)) > _LONGEST:
+                raise DataError(f"{table.path}: 'name' holds names of more than {_LONGEST} letters; shorten them")
+            return np.array(names, dtype=str)
     return np.arange(len(table))

@@ -6,16 +6,22 @@ from typing import Any, Literal
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
-from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from lit_hep.base.processes import average, counted, let_weights_rest
 from lit_hep.errors import ConfigError
 from lit_hep.nets.denoiser import Denoiser
 from lit_hep.nets.pix2pix import SECTOR, SQUARE, Generator, PatchGAN
-from lit_hep.tasks.drift_chamber.adversarial import AdversarialLoss, discriminator_loss, generator_loss, taken_for_real
+from lit_hep.tasks.drift_chamber.adversarial import (
+    AdversarialLoss,
+    discriminator_loss,
+    generator_loss,
+    mean,
+    taken_for_real,
+)
 from lit_hep.tasks.drift_chamber.denoising import DenoisingTask, planes
 from lit_hep.tasks.drift_chamber.layout import pad, unpad
 
@@ -109,16 +115,10 @@ class Pix2PixGAN(DenoisingTask):
         self.register_buffer("_sums", torch.zeros(len(_LOGGED) + 1), persistent=False)
 
     def setup(self, stage: str) -> None:
-        """Let the average start where the generator starts.
-
-        Raises:
-            ConfigError: The strategy wants every weight to take part in every step.
-        """
+        """Let the average start where the generator starts."""
         super().setup(stage)
-        strategy = self.trainer.strategy
-        takes_turns = stage == "fit" and self.discriminator is not None
-        if takes_turns and isinstance(strategy, DDPStrategy) and "find_unused_parameters" not in strategy._ddp_kwargs:
-            raise ConfigError("ddp: two networks take turns, set --trainer.strategy ddp_find_unused_parameters_true")
+        if stage == "fit" and self.discriminator is not None:
+            let_weights_rest(self.trainer.strategy)
         if stage == "fit" and self.average is not None and self.trainer.ckpt_path is None:
             self.average.load_state_dict(self.net.state_dict())
 
@@ -128,6 +128,12 @@ class Pix2PixGAN(DenoisingTask):
         if self.discriminator is not None:
             configured.append(self.scheduled(self.discriminator.parameters(), *self._rival))
         return configured
+
+    def shed(self) -> None:
+        """Part with the discriminator, and with the generator where its average answers."""
+        self.discriminator = None
+        if self.average is not None:
+            self.net, self.average = self.average, None
 
     def picture(self, hits: Tensor) -> Tensor:
         """Hits (B, 36, 112) as the network sees them: (B, 1, 36, 112), or (B, 3, 128, 128) of the original."""
@@ -151,25 +157,35 @@ class Pix2PixGAN(DenoisingTask):
     def _native(self, logits: Tensor) -> Tensor:
         return unpad(logits.mean(1)) if self.hparams["net"] == "original" else logits[:, 0]
 
-    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """A step of each network; sums stay on the device."""
-        hits, truth = planes(batch["image"]), planes(batch["target"])
+        hits, truth, counts = planes(batch["image"]), planes(batch["target"]), counted(batch)
+        events = average(counts.sum())
         if self.discriminator is None:
-            loss = self.hit_loss(self.logits(hits), hits, truth)
+            loss = self.hit_loss(self.logits(hits), hits * counts[:, None, None], truth)
             terms = [loss.detach()] + [loss.new_zeros(())] * (len(_LOGGED) - 1)
             self._descend(0, loss)
         else:
-            loss, terms = self._compete(self.discriminator, hits, truth)
-        self._sums += len(hits) * torch.stack([*terms, loss.new_ones(())])
+            loss, terms = self._compete(self.discriminator, hits, truth, counts / events)
+        self._sums += events * torch.stack([*terms, loss.new_ones(())])
         if self.average is not None:
             self._follow(self.average)
         for config in self.trainer.lr_scheduler_configs:
             if config.interval == "step":
                 config.scheduler.step()  # type: ignore[call-arg]
-        return loss.detach()
+        return {"loss": loss.detach(), "discriminator_loss": terms[_LOGGED.index("discriminator_loss")]}
 
-    def _compete(self, discriminator: nn.Module, hits: Tensor, truth: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """A step of the discriminator, then of the generator, which learns what the other thinks of its pictures."""
+    def _compete(
+        self, discriminator: nn.Module, hits: Tensor, truth: Tensor, share: Tensor
+    ) -> tuple[Tensor, list[Tensor]]:
+        """A step of the discriminator, then of the generator, which learns what the other thinks of its pictures.
+
+        Args:
+            discriminator: The other.
+            hits: Of events (B, 36, 112).
+            truth: Those of tracks, alike.
+            share: Of each event (B,) in the losses.
+        """
         kind: AdversarialLoss = self.hparams["adversarial_loss"]
         given, wanted = self.picture(hits), self.picture(truth)
         logits = self.generate(given)
@@ -178,18 +194,18 @@ class Pix2PixGAN(DenoisingTask):
             made = made * given
         real = discriminator(torch.cat([given, wanted], dim=1))
         fake = discriminator(torch.cat([given, made.detach()], dim=1))
-        rival = discriminator_loss(real, fake, kind, self.hparams["label_smoothing"])
+        rival = (share * discriminator_loss(real, fake, kind, self.hparams["label_smoothing"])).sum()
         self._descend(1, rival)
         discriminator.requires_grad_(False)  # its gradients would be computed for nothing
-        adversarial = generator_loss(discriminator(torch.cat([given, made], dim=1)), kind)
+        adversarial = (share * generator_loss(discriminator(torch.cat([given, made], dim=1)), kind)).sum()
         if self.hparams["distance"] == "l1":
-            distance = (made - wanted).abs().mean()
+            distance = (share * mean((made - wanted).abs())).sum()
         else:
-            distance = self.hit_loss(self._native(logits), hits, truth)
+            distance = self.hit_loss(self._native(logits), hits * (share > 0)[:, None, None], truth)
         loss = adversarial + self.hparams["distance_weight"] * distance
         self._descend(0, loss)
         discriminator.requires_grad_(True)
-        right = taken_for_real(real, kind), 1 - taken_for_real(fake, kind)
+        right = [(share * rate).sum() for rate in (taken_for_real(real, kind), 1 - taken_for_real(fake, kind))]
         return loss, [term.detach() for term in (loss, adversarial, distance, rival, *right)]
 
     def _descend(self, number: int, loss: Tensor) -> None:

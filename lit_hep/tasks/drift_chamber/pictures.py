@@ -9,6 +9,7 @@ import numpy as np
 from lightning.pytorch.utilities import rank_zero_warn
 from numpy.typing import NDArray
 
+from lit_hep.data.readers import reading
 from lit_hep.errors import DataError
 from lit_hep.tasks.drift_chamber.layout import LAYERS, SIDE, WIRES, Planes, margin, pad, unpad
 
@@ -187,12 +188,10 @@ def read_png(path: Path) -> NDArray[np.uint8]:
     """
     from PIL import Image
 
-    try:
-        with Image.open(path, formats=["PNG"]) as image:
-            kind = image.mode
-            pixels = np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError) as error:
-        raise DataError(f"{path}: truncated or not a PNG file; copy it again") from error
+    with reading(path, "a PNG file"), Image.open(path, formats=["PNG"]) as image:
+        kind = image.mode
+        check_shape((image.height, image.width, 3), path)  # before memory is taken
+        pixels = np.asarray(image.convert("RGB"))
     if kind not in ("1", "L", "LA", "P", "RGB", "RGBA"):
         raise DataError(f"{path}: holds values of kind {kind}; save it as 8-bit grey or RGB")
     if np.ptp(pixels, axis=2).max() > _COLOURFUL:

@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 from tqdm import tqdm
 
-from lit_hep.data.files import replacing
+from lit_hep.data.files import new_hdf5, replacing
 from lit_hep.errors import ConfigError, DataError
 from lit_hep.tasks.drift_chamber.events import (
     currents,
@@ -52,7 +52,7 @@ def prepare(source: Path, output: Path, layout: Literal["native", "padded"] = "n
     else:
         raise DataError(f"{source}: no such file or folder")
     shape = _SHAPES[layout]
-    with replacing(output) as part, h5py.File(part, "w") as file:
+    with replacing(output) as part, new_hdf5(part) as file:
         for name in ("all", "truth"):
             rows = max(1, 2**19 // int(np.prod(shape)))
             chunks = (min(rows, len(names)), *shape)

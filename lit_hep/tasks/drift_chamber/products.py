@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from lit_hep.base.products import write_npz
-from lit_hep.data.files import replacing
-from lit_hep.evaluation.denoising import Array, Hits
+from lit_hep.data.files import new_hdf5, replacing
+from lit_hep.evaluation.classification import Array
+from lit_hep.evaluation.denoising import Hits
 from lit_hep.tasks.drift_chamber.pictures import pictures_of
 
 
@@ -50,9 +51,7 @@ def write_cleaned(
             with replacing(folder / "cleaned" / f"{name}_clean_.png") as part:
                 Image.fromarray(pixels).save(part, format="PNG")
     else:
-        import h5py
-
-        with replacing(folder / "cleaned.hdf5") as part, h5py.File(part, "w") as file:
+        with replacing(folder / "cleaned.hdf5") as part, new_hdf5(part) as file:
             file.create_dataset("clean", data=clean, compression="gzip", compression_opts=1)
             names = ids.astype("S") if ids.dtype.kind == "U" else ids
             file.create_dataset("name", data=names)

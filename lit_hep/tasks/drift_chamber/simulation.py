@@ -9,6 +9,7 @@ from numpy.random import Generator
 from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
 
+from lit_hep.data.files import new_hdf5
 from lit_hep.tasks.drift_chamber.background import add_background
 from lit_hep.tasks.drift_chamber.chamber import CLAS12, LAYERS, WIRES, Bools, DriftChamber, Range
 from lit_hep.tasks.drift_chamber.tracks import add_partial, add_tracks, claim
@@ -56,9 +57,7 @@ def _blocks(size: int, seed: int, current: Range, chamber: DriftChamber) -> Iter
 
 
 def _write_hdf5(root: Path, size: int, blocks: Iterator[Block]) -> None:
-    import h5py
-
-    with h5py.File(root / "events.hdf5", "w") as file:
+    with new_hdf5(root / "events.hdf5") as file:
         chunk = (min(size, 100), LAYERS, WIRES)
         pictures = [
             file.create_dataset(name, (size, LAYERS, WIRES), "u1", chunks=chunk, compression="gzip", compression_opts=1)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -58,6 +58,7 @@ class ElectronPhotonDataModule(BaseDataModule):
     """
 
     class_names: Sequence[str] = ("photon", "electron")
+    most_drawn: ClassVar[int] = 16
 
     def __init__(
         self,
@@ -150,7 +151,7 @@ class ElectronPhotonDataModule(BaseDataModule):
                     )
         if stage == "predict" and self.hparams["predict_root"] is not None:
             folder = Path(self.hparams["predict_root"])
-            paths = hdf5_files(folder)
+            paths = [folder] if folder.is_file() else hdf5_files(folder)
             if not paths:
                 raise DataError(f"{folder}: holds no images *.hdf5 or *.h5 to predict on")
             self._unknown = self._load([open_images(path, labels=False) for path in paths])
@@ -236,25 +237,10 @@ class ElectronPhotonDataModule(BaseDataModule):
         """File name and row."""
         return self._shown.ids(index)
 
-    def pictures(self, index: NDArray[np.int64]) -> Any:
-        """Energies (n, H, W), logarithmic, of which only those looked at are read."""
-        return _Pictures(self._shown, index)
+    def figure(self, index: Sequence[int], titles: Sequence[str] | None = None) -> "Figure":
+        """Energies in η and φ, and beside them the times, with their labels."""
+        from lit_hep.evaluation.gallery import crystals
 
-    def figure(self, index: Sequence[int]) -> "Figure":
-        """Energies, logarithmic, rows eta and columns phi, with their labels, a grid."""
-        from lit_hep.evaluation.gallery import grid
-
-        titles = [f"{row}:\n{self.class_names[self.label[row]]}" for row in index]
-        return grid(self.pictures(np.asarray(index))[:], titles)
-
-
-class _Pictures:
-    """Stands for an array (n, H, W) of pictures that are read when they are asked for."""
-
-    def __init__(self, crops: Crops, index: NDArray[np.int64]) -> None:
-        self._crops, self._index = crops, index
-
-    def __getitem__(self, chosen: Any) -> NDArray[np.float64]:
-        energy = self._crops.take(self._index[chosen])[..., 0] / GEV
-        picture: NDArray[np.float64] = np.log10(np.maximum(energy, 0.05))
-        return picture
+        crop = self._shown.take(np.asarray(index)) / GEV  # the times are of the same scale, ns / 50
+        own = [f"{row}: {self.class_names[self.label[row]]}" for row in index]
+        return crystals(crop[..., 0], crop[..., 1], titles or own)

@@ -15,6 +15,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from lit_hep.data.files import new_hdf5
 from lit_hep.tasks.electron_photon.showers import ORIGIN, Bools, Floats, showers, tracker
 
 SIDE = 32  # crystals
@@ -205,14 +206,12 @@ def simulate(root: Path, size: int = 20_000, seed: int = 1, scene: Ecal = Ecal()
     Raises:
         ValueError: An option makes no sense.
     """
-    import h5py
-
     if size < 1 or seed < 0:
         raise ValueError(f"size = {size}, seed = {seed}: want at least 1 image a class, and a seed of at least 0")
     shape = size, SIDE, SIDE, 2
     with tqdm(total=2 * size, desc="calorimeter images", unit=" images", unit_scale=True) as bar:
         for label, name in enumerate(NAMES):
-            with h5py.File(root / name, "w") as file:
+            with new_hdf5(root / name) as file:
                 file["y"] = np.full(size, label, np.float32)
                 chunks = min(_CHUNK, size), *shape[1:]
                 X = file.create_dataset("X", shape, "f4", chunks=chunks, compression="gzip", compression_opts=1)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -53,6 +53,8 @@ class MultiPlaneDataModule(BaseDataModule):
             events held out for `test`.
         **kwargs: As in `BaseDataModule`.
     """
+
+    most_drawn: ClassVar[int] = 8
 
     def __init__(
         self,
@@ -224,29 +226,11 @@ class MultiPlaneDataModule(BaseDataModule):
         batch["image"] = images.dense()
         return batch
 
-    def pictures(self, index: NDArray[np.int64]) -> Any:
-        """Charges, logarithmic, planes one above the other on a common tick axis (n, P * wires, ticks).
-
-        Only those looked at are made.
-        """
-        return _Pictures((self._unknown or self._known)[1], index)
-
-    def figure(self, index: Sequence[int]) -> "Figure":
+    def figure(self, index: Sequence[int], titles: Sequence[str] | None = None) -> "Figure":
         """Events, planes side by side, the charge in logarithmic colours."""
         from lit_hep.evaluation.gallery import planes
 
         events, images = self._known
-        titles = [f"{events.ids[row]}: {self.class_names[events.labels[row]]}" for row in index]
-        return planes(images[torch.tensor(index)].dense().numpy(), titles, [f"plane {plane}" for plane in self.planes])
-
-
-class _Pictures:
-    """Stands for an array (n, H, W) of pictures that are made when they are asked for."""
-
-    def __init__(self, images: SparseImages, index: NDArray[np.int64]) -> None:
-        self._images, self._index = images, index
-
-    def __getitem__(self, chosen: Any) -> NDArray[np.float32]:
-        planes = self._images[torch.from_numpy(self._index[chosen])].dense()
-        picture: NDArray[np.float32] = planes.log1p().flatten(1, 2).numpy()
-        return picture
+        own = [f"{events.ids[row]}: {self.class_names[events.labels[row]]}" for row in index]
+        names = [f"plane {plane}" for plane in self.planes]
+        return planes(images[torch.tensor(index)].dense().numpy(), titles or own, names)

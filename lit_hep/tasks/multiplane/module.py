@@ -7,10 +7,10 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 from lightning.pytorch.callbacks import EarlyStopping
-from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 
 from lit_hep.base.classification import ClassificationTask
+from lit_hep.base.processes import let_weights_rest
 from lit_hep.base.scores import Scores
 from lit_hep.errors import ConfigError
 from lit_hep.evaluation.export import Interface
@@ -138,8 +138,7 @@ class MultiPlaneFusion(ClassificationTask):
             raise ConfigError(
                 "training in_turn: early stopping would end the run within one plane's turn; leave it out"
             )
-        if isinstance(trainer.strategy, DDPStrategy) and "find_unused_parameters" not in trainer.strategy._ddp_kwargs:
-            raise ConfigError("training in_turn: set --trainer.strategy ddp_find_unused_parameters_true")
+        let_weights_rest(trainer.strategy)
 
     def _turn(self) -> tuple[int, int]:
         """Plane whose turn it is, and how many epochs of it are over."""

@@ -103,22 +103,25 @@ def _read_counts(root: Path) -> dict[str, Counted]:
     """Events converted earlier, by name."""
     path = root / "counts.csv"
     known: dict[str, Counted] = {}
-    try:
-        for row in _read_rows(path, _COUNTS):
-            key, plane = event_id(row["filename"])
-            event = known.setdefault(key, Counted(row["class"], row["mc"], row["event"], {}))
-            event.hits[plane] = row["filename"], int(row["count"])
-    except ValueError as error:
-        raise DataError(f"{path}: damaged ({error}); delete it, and the files are counted again") from error
+    for row in _read_rows(path, _COUNTS):
+        try:
+            (key, plane), count = event_id(row["filename"]), int(row["count"])
+        except (ValueError, DataError) as error:
+            raise DataError(f"{path}: damaged ({error}); delete it, and the files are counted again") from error
+        event = known.setdefault(key, Counted(row["class"], row["mc"], row["event"], {}))
+        event.hits[plane] = row["filename"], count
     return known
 
 
 def _read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     if not path.is_file():
         return []
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file, restkey="more"))
-    if rows and set(rows[0]) != set(columns):
+    try:
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file, restkey="more"))
+    except (OSError, ValueError, csv.Error) as error:
+        raise DataError(f"{path}: cannot be read ({error}); delete it, and it is made again") from error
+    if any(set(row) != set(columns) or None in row.values() for row in rows):
         raise DataError(f"{path}: expected columns {', '.join(columns)}; delete it, and it is made again")
     return rows
 
@@ -159,7 +162,7 @@ def _write(path: Path, rows: Iterable[Sequence[object]], header: Sequence[str] =
     """Write a table if it is not there like that already."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([header, *rows] if header else rows)
-    if path.is_file() and path.read_text() == text.getvalue():
+    if path.is_file() and path.read_bytes() == text.getvalue().encode():
         return False
     with replacing(path) as part:
         part.write_text(text.getvalue())

@@ -6,7 +6,7 @@ from itertools import islice
 from pathlib import Path
 
 from lit_hep.errors import ConfigError, DataError
-from lit_hep.tasks.multiplane.raw import RawEvent, listing, picture_size
+from lit_hep.tasks.multiplane.raw import RawEvent, listing, read_matrix
 
 
 @dataclass
@@ -70,7 +70,7 @@ class Prepared:
             raise ConfigError(f"{self.root}: class {min(other)} has another label there; prepare elsewhere")
         for folder, places in ((self.root, self.kept), (self.root / "removed", self.aside)):
             for place in islice(places, 1):
-                if (pixels := picture_size(folder / place)) != size:
+                if (pixels := read_matrix(folder / place).shape[0]) != size:
                     raise ConfigError(f"{self.root}: was prepared with --size {pixels}; prepare {size} elsewhere")
 
     def move(self, events: Mapping[str, Counted], min_hits: int) -> int:

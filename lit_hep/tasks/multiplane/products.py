@@ -17,6 +17,8 @@ from lit_hep.tasks.multiplane.events import Events
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from lit_hep.evaluation.gallery import Draw
+
 
 @dataclass(frozen=True)
 class PlaneScores(Scores):
@@ -47,14 +49,15 @@ class PlaneScores(Scores):
     def figures(
         self,
         class_names: Sequence[str],
-        image: NDArray[Any] | None = None,
+        draw: "Draw | None" = None,
         history: Mapping[str, Sequence[float]] | None = None,
         metrics: Mapping[str, float] | None = None,
+        most: int = 32,
     ) -> Iterator[tuple[str, "Figure"]]:
         """As `Scores.figures`, and the ROC curves of the planes beside the fused one."""
         from lit_hep.evaluation.figures import compare_rocs
 
-        yield from super().figures(class_names, image, history, metrics)
+        yield from super().figures(class_names, draw, history, metrics, most)
         curves = {name.replace("plane", "plane "): probability for name, probability in self._each().items()}
         yield "roc_planes", compare_rocs(curves | {"fused": self.probability}, self.label, class_names)
 

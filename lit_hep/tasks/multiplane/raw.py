@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix, load_npz, save_npz
+from scipy.sparse import csr_matrix, save_npz
 
 from lit_hep.data.files import replacing
+from lit_hep.data.sparse import Hits, read_sparse
 from lit_hep.errors import DataError
 from lit_hep.tasks.multiplane.events import event_id
 from lit_hep.tasks.multiplane.norm import Fault, parse
@@ -126,7 +127,7 @@ def convert(event: RawEvent, targets: Mapping[int, Path], size: int) -> tuple[di
         Hits on each plane, and the faults of the files.
     """
     if all(path.is_file() and path.stat().st_mtime >= event.newest for path in targets.values()):
-        return {plane: load_npz(path).nnz for plane, path in targets.items()}, []
+        return {plane: len(read_matrix(path).cell) for plane, path in targets.items()}, []
     matrices: dict[int, Any] = {}
     faults: list[Row] = []
     for plane, path in event.files.items():
@@ -159,13 +160,13 @@ def convert_all(
     return [(event, *convert(event, targets, size)) for event, targets in tasks]
 
 
-def picture_size(path: Path) -> int:
-    """Wires of a picture that was written earlier.
+def read_matrix(path: Path) -> Hits:
+    """A matrix that was written earlier.
 
     Raises:
         DataError: It is damaged.
     """
     try:
-        return int(load_npz(path).shape[0])
-    except Exception as error:  # whatever zipfile, numpy and scipy make of a damaged file
-        raise DataError(f"{path}: damaged ({error}); delete it") from error
+        return read_sparse(path)
+    except DataError as error:
+        raise DataError(f"{error}; or delete it, and it is made again") from error

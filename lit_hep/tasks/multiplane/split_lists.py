@@ -58,10 +58,10 @@ def _listed(path: Path) -> Iterator[tuple[int, str]]:
     except (OSError, ValueError, csv.Error) as error:
         raise DataError(f"{path}: cannot be read as text ({error}); run prepare again") from error
     for number, words in enumerate(lines, 1):
-        names = words[:-1]
-        ids = {event_id(name)[0] for name in names}
-        if len(ids) != 1:
+        try:
+            (event,) = {event_id(name)[0] for name in words[:-1]}
+        except (ValueError, DataError) as error:
             raise DataError(
                 f"{path}: line {number}: expected the file names of one event and its label, not {','.join(words)!r}"
-            )
-        yield number, ids.pop()
+            ) from error
+        yield number, event
