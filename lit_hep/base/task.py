@@ -1,5 +1,6 @@
 """The frame of every task."""
 
+import os
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -87,6 +88,9 @@ class BaseTask(LightningModule):
             ConfigError: Batch norm cannot see all processes here.
         """
         strategy = self.trainer.strategy
+        if not torch.cuda.is_available():
+            # Lightning has torch ask the NVIDIA driver at every optimizer step, in vain where there is none
+            os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
         if stage == "fit" and getattr(strategy, "_layer_sync", None) and strategy.root_device.type == "cpu":
             raise ConfigError("sync_batchnorm works on GPUs only; leave --trainer.sync_batchnorm out")
         if stage == "fit" and self.hparams["weights"] and self.trainer.ckpt_path is None:
