@@ -9,6 +9,7 @@ from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only, rank_zero_warn
 
 from lit_hep.base.datamodule import BaseDataModule
@@ -18,6 +19,7 @@ from lit_hep.data.files import reason, replacing, sweep
 from lit_hep.errors import CheckpointError, ConfigError, OutputError, UserError
 from lit_hep.evaluation import look
 from lit_hep.parser import Parser, shorten
+from lit_hep.signals import signals
 from lit_hep.training.interruption import Interruption
 from lit_hep.training.run import RunLogger, check_resumable, open_checkpoint
 
@@ -136,7 +138,7 @@ class LitHepCLI(LightningCLI):
             raise ConfigError(f"--ckpt_path {config.ckpt_path or 'best'}: only RunLogger knows the runs; give a file")
         place = (run.checkpoint_dir, run.name) if known else ("", "")
         path, version, checkpoint = open_checkpoint(config.ckpt_path or "best", *place)
-        trained = checkpoint.get("hyper_parameters", {}).get("_class_path", "")
+        trained = str(checkpoint.get("hyper_parameters", {}).get("_class_path", ""))
         if trained.rpartition(".")[2] != config.model.class_path.rpartition(".")[2]:
             wanted = config.model.class_path
             raise CheckpointError(f"{path}: is of {trained or 'no task of lit_hep'}, the config wants {wanted}")
@@ -173,7 +175,7 @@ class LitHepCLI(LightningCLI):
             raise
 
     def after_instantiate_classes(self) -> None:
-        """Refuse a checkpoint that would not fit the network, before anything is started."""
+        """Refuse a checkpoint that would not fit the network, before anything is started; tell who is to be ended."""
         shapes, trained = (
             {name: getattr(value, "shape", None) for name, value in state.items()}
             for state in (self.model.state_dict(), self._trained)
@@ -185,6 +187,9 @@ class LitHepCLI(LightningCLI):
             )
         self._trained = {}
         look.choose(self._get(self.config_init, "figures"))
+        launcher = self.trainer.strategy.launcher
+        if isinstance(launcher, _SubprocessScriptLauncher):
+            signals.children = lambda: launcher.procs  # another list once they are started
 
     def after_fit(self) -> None:
         """Say where the results are and what to type next."""

@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -36,8 +36,8 @@ class Signals:
         self.received: int | None = None
         self.awaited = False
         """Whether `received` is looked at."""
-        self.children: list[subprocess.Popen[bytes]] = []
-        """Other processes of the run that this one has started."""
+        self.children: Callable[[], list[subprocess.Popen[bytes]]] = list
+        """Tells the other processes of the run that this one has started."""
         self._pid = 0
 
     @contextmanager
@@ -48,7 +48,7 @@ class Signals:
             Stopped: At its end if a signal came too late to end it before.
         """
         before = {number: signal.getsignal(number) for number in _HANDLED}
-        self.received, self.awaited, self.children = None, False, []
+        self.received, self.awaited = None, False
         self.install()
         try:
             yield
@@ -58,6 +58,7 @@ class Signals:
             self._end_children()
             raise
         finally:
+            self.children = list
             if threading.current_thread() is threading.main_thread():
                 for number, handler in before.items():
                     signal.signal(number, handler)
@@ -79,15 +80,15 @@ class Signals:
             raise Stopped(number)
 
     def _end_at_once(self, number: int) -> None:
-        for child in self.children:
+        for child in self.children():
             child.kill()
         signal.signal(number, signal.SIG_DFL)
         os.kill(self._pid, number)
 
     def _end_children(self) -> None:
         """Wait for the other processes of the run; none is left behind."""
-        children = self.children.copy()
-        self.children.clear()  # it is Lightning's list, which kills this process when one of them has ended
+        children = self.children().copy()
+        self.children().clear()  # it is Lightning's list, which kills this process when one of them has ended
         for child in children:
             if not self.awaited:  # else they have agreed to end
                 child.terminate()

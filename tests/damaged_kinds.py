@@ -55,16 +55,10 @@ def loaded(name, **options):
     return read
 
 
-def fit(name, *options):
+def fit(name):
     """A `command`."""
-    words = [
-        "fit",
-        *config(name),
-        "--data.init_args.root=data",
-        "--data.init_args.simulate=false",
-        "--trainer.max_epochs=0",
-    ]
-    return " ".join([*words, "--trainer.accelerator=cpu", *options])
+    words = "--data.init_args.root=data --data.init_args.simulate=false --trainer.max_epochs=0"
+    return " ".join(["fit", *config(name), words, "--trainer.accelerator=cpu"])
 
 
 def compact_hdf5():

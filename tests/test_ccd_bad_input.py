@@ -11,6 +11,7 @@ from astropy.io import fits
 from conftest import config, run_in
 from PIL import Image
 from spoil import change, edit, instead, nothing, put, refused, remove, text
+from strange_images import PIXELS, cut_short, no_pixels, pages, palette, with_nan
 
 from lit_hep.cli import main
 from lit_hep.tasks.ccd.masks import CLASSES
@@ -32,7 +33,6 @@ def thresholds(**limits):
 
 
 CHECKPOINT = Path("checkpoints/ccd/version_0/best.ckpt")
-PIXELS = np.full((24, 24), 8800, np.float32)
 
 
 # What a user may have done before the command; all work in the current folder.
@@ -51,33 +51,6 @@ def image(name, save=None):
 def new(name, save):
     """A folder to predict on, with one file."""
     return lambda: (Path("new").mkdir(), save(Path("new", name)))
-
-
-def palette(path):
-    """A picture whose values are numbers of colours."""
-    Image.fromarray(PIXELS.astype(np.uint8)).convert("P").save(path)
-
-
-def no_pixels(path):
-    """A FITS file with a header alone."""
-    fits.PrimaryHDU().writeto(path)
-
-
-def cut_short(path):
-    """A FITS file whose end is missing."""
-    fits.writeto(path, PIXELS)
-    path.write_bytes(path.read_bytes()[:3000])
-
-
-def with_nan(path):
-    """A FITS file with a pixel that is no number."""
-    fits.writeto(path, np.where(np.arange(24) == 3, np.nan, PIXELS))
-
-
-def pages(path):
-    """A TIFF file of two pictures."""
-    picture = Image.fromarray(PIXELS)
-    picture.save(path, save_all=True, append_images=[picture])
 
 
 def mask_picture(array, **options):

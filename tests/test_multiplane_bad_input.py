@@ -142,11 +142,7 @@ CASES = {  # command, what was done before, what is said
     ),
     # files
     "wrong size": (FIT, saved(matrix(shape=(SIZE, 41))), r"plane1_0\.npz: is 40 x 41, data\S+ 40 x 40; all files"),
-    "no sparse matrix": (
-        FIT,
-        lambda: np.savez(FILE, np.ones((SIZE, SIZE))),
-        rf"holds arrays arr_0, not a .*{SAVE}|arr_0",
-    ),
+    "no sparse matrix": (FIT, lambda: np.savez(FILE, np.ones((SIZE, SIZE))), rf"arrays arr_0, not a .*{SAVE}"),
     "a list in place of a matrix": (FIT, lambda: np.savez(FILE, charge=np.ones(4)), rf"arrays charge, not a .*{SAVE}"),
     "another format": (FIT, saved(matrix().tobsr()), rf"holds a matrix of format 'bsr', not .*{SAVE}"),
     "pickled": (
@@ -177,11 +173,7 @@ CASES = {  # command, what was done before, what is said
     "lines that do not fit": (FIT, arrays(indptr=np.zeros(SIZE, np.int32)), r"damaged \(indptr does not fit shape"),
     "fewer values than places": (FIT, arrays(data=np.ones(1)), r"the matrix is damaged \(1 values at 2 places\)"),
     "no shape": (FIT, arrays(shape=None), r"holds a matrix of format 'csr', not a sparse matrix"),
-    "three axes": (
-        FIT,
-        arrays(shape=np.array([SIZE, SIZE, 3])),
-        r"holds a matrix of shape \(40, 40, 3\); expected wires",
-    ),
+    "three axes": (FIT, arrays(shape=np.array([SIZE, SIZE, 3])), r"of shape \(40, 40, 3\); expected wires"),
     # lists
     "list missing": (
         FIT,
@@ -265,11 +257,7 @@ CASES = {  # command, what was done before, what is said
     "fit": (f"{FIT} {DATA}.fit=stretch", nothing, r"fit: expected one of 'resize', 'crop'"),
     "hit_loss": (f"{FIT} {DATA}.hit_loss=1", nothing, r"hit_loss 1.*must not be below 0, hit_loss below 1"),
     "shift": (f"{FIT} {DATA}.shift=-1", nothing, r"shift -1"),
-    "epochs of planes in turn": (
-        TURNS,
-        nothing,
-        r"max_epochs to a multiple of 3, not 1",
-    ),
+    "epochs of planes in turn": (TURNS, nothing, r"max_epochs to a multiple of 3, not 1"),
     "early stopping of planes in turn": (
         f"{TURNS} --trainer.max_epochs=3 --trainer.callbacks+=lit_hep.training.callbacks.EarlyStop",
         nothing,

@@ -9,10 +9,9 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
-from torchmetrics.utilities.distributed import gather_all_tensors
 
 from lit_hep.base.datamodule import BaseDataModule
-from lit_hep.base.processes import average, counted
+from lit_hep.base.processes import average, counted, joined
 from lit_hep.base.products import log_figures, write_figures, write_json, write_npz, write_report
 from lit_hep.base.scores import Scores
 from lit_hep.base.task import BaseTask
@@ -109,13 +108,14 @@ class ClassificationTask(BaseTask):
         """Mean loss, weighted if the batch has weights; counts stay on the device."""
         logits = self.outputs(batch["image"])
         losses, counts = self.losses(logits, batch["label"]), counted(batch)
+        count = counts.sum()
         with torch.no_grad():
             probability, label = self.probabilities(logits), batch["label"]
             # at .5: the threshold of the last validation belongs to other weights
             right = (probability > 0.5) == (label > 0.5) if self.num_classes == 2 else probability.argmax(1) == label
-            self._sums += torch.stack([(losses * counts).sum(), (right * counts).sum(), counts.sum()])
+            self._sums += torch.stack([(losses * counts).sum(), (right * counts).sum(), count])
         weight = counts * batch["weight"] if "weight" in batch else counts
-        return (losses * weight).sum() / average(counts.sum())
+        return (losses * weight).sum() / average(count)
 
     def on_train_epoch_end(self) -> None:
         """Turn the epoch's counts into ``train_loss`` and ``train_accuracy``."""
@@ -133,10 +133,8 @@ class ClassificationTask(BaseTask):
 
     def _gather(self) -> list[Tensor]:
         """What `evaluation_step` kept, of all processes, each sample once, in the order of its number."""
-        columns = [torch.cat(column) for column in zip(*self._kept, strict=True)]
+        columns = joined(torch.cat(column) for column in zip(*self._kept, strict=True))
         self._kept.clear()
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            columns = [torch.cat(gather_all_tensors(column)) for column in columns]
         _, first = np.unique(columns[0].cpu().numpy(), return_index=True)
         return [column[torch.from_numpy(first).to(column.device)] for column in columns]
 
@@ -201,9 +199,6 @@ class ClassificationTask(BaseTask):
     def data(self) -> BaseDataModule:
         """The data module of the run."""
         return self.data_of(BaseDataModule)  # type: ignore[type-abstract]
-
-    def _folder(self, name: str) -> Path:
-        return Path(self.trainer.log_dir or ".", name)  # to be asked for on all processes
 
     def _figures(self, scores: Scores, metrics: Mapping[str, float] | None = None) -> Iterator[tuple[str, "Figure"]]:
         history = read_history(Path(self.logger.log_dir)) if isinstance(self.logger, RunLogger) else None

@@ -1,6 +1,6 @@
 """What the processes of a run do together, such that several learn what one would from the same batches."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import torch
@@ -8,6 +8,7 @@ import torch.distributed as dist
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torchmetrics.utilities.distributed import gather_all_tensors
 
 from lit_hep.errors import ConfigError, UserError
 
@@ -55,6 +56,11 @@ def counted(batch: dict[str, Tensor]) -> Tensor:
     return batch["counts"].float() if "counts" in batch else torch.ones_like(batch["index"], dtype=torch.float32)
 
 
+def joined(columns: Iterable[Tensor]) -> list[Tensor]:
+    """Columns (n, ...) of all processes, each with an n of its own, one after the other."""
+    return [torch.cat(gather_all_tensors(column)) if several() else column for column in columns]
+
+
 @torch.no_grad()
 def average_batch_norm(net: nn.Module) -> None:
     """Give all processes the mean of their running means and variances."""
@@ -87,12 +93,19 @@ def together(work: Callable[[], T]) -> T:
         result.append(work())
     except (UserError, OSError) as error:
         mine = error
-    errors: list[UserError | OSError | None] = [None] * dist.get_world_size()
-    dist.all_gather_object(errors, mine)
-    for one in errors:
+    for one in of_each(mine):
         if one is not None:
             raise one
     return result[0]
+
+
+def of_each(mine: T) -> list[T]:
+    """What each process has, a plain object."""
+    if not several():
+        return [mine]
+    found: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(found, mine)
+    return found
 
 
 def of_first(work: Callable[[], T]) -> T:

@@ -104,6 +104,9 @@ class BaseTask(LightningModule):
         """Optimizer and scheduler of the configuration."""
         return self.scheduled(self.parameters(), self.optimizer, self.scheduler)
 
+    def _folder(self, name: str) -> Path:
+        return Path(self.trainer.log_dir or ".", name)  # to be asked for on all processes
+
     def data_of(self, kind: type[Data]) -> Data:
         """The data module of the run.
 

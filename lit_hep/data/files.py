@@ -90,15 +90,15 @@ def remove(path: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def sweep(folder: Path, pattern: str = "*") -> None:
+def sweep(folder: Path, pattern: str = "**/.*") -> None:
     """Remove what killed processes of this machine have left half-written.
 
     Args:
-        folder: To be looked through, with the folders in it.
-        pattern: Of the names of the files, or folders, that were to be written.
+        folder: To be looked through.
+        pattern: Of their names less ``.part``; as it is, of all in the folder and the folders in it.
     """
     mine = re.compile(rf".*\.{re.escape(platform.node())}-(\d+)\.part")
-    for part in list(folder.rglob(f".{pattern}.part")):
+    for part in list(folder.glob(f"{pattern}.part")):
         writer = mine.fullmatch(part.name)
         if writer and not _writes(int(writer[1])):
             remove(part)
@@ -143,7 +143,7 @@ def fill(folder: Path, write: Callable[[Path], None]) -> None:
         with lock:
             if not is_vacant(folder):
                 raise DataError(f"{folder}: is not empty; simulated files never land among others: give a new folder")
-            sweep(folder.parent, f"{escape(folder.name)}.*")
+            sweep(folder.parent, f".{escape(folder.name)}.*")  # beside it alone: that may be a home folder
             with replacing(folder) as part:
                 part.mkdir()
                 write(part)

@@ -12,7 +12,7 @@ from lit_hep.data.files import replacing
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """Writes a checkpoint beside its place and renames it; Lightning moves it there from another file system."""
+    """Writes a checkpoint beside its place and renames it; Lightning's own may copy it from another file system."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Write a checkpoint.

@@ -5,6 +5,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
@@ -110,8 +111,8 @@ class FiniteLoss(Callback):
 def _told(trainer: Trainer, step: _Step) -> dict[str, Any]:
     """A step in plain values: its losses as text (JSON has no NaN), its samples as the user knows them."""
     losses = {name: str(float(value)) for name, value in step.losses.items()}
-    data = trainer.datamodule  # type: ignore[attr-defined]
-    ids = data.ids(step.samples.cpu().numpy()).tolist() if data is not None and step.samples is not None else []
+    known = getattr(trainer.datamodule, "ids", np.asarray)  # type: ignore[attr-defined]
+    ids = known(step.samples.cpu().numpy()).tolist() if step.samples is not None else []
     return {"epoch": step.epoch, "step": step.step, "losses": losses, "ids": ids}
 
 

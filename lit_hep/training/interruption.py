@@ -20,10 +20,6 @@ class Interruption(Callback):
     the epoch anew. A SIGUSR1 by which SLURM announces the end is left to Lightning.
     """
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Know the processes that Lightning has started."""
-        signals.children = getattr(trainer.strategy.launcher, "procs", [])
-
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """From here on wait for the end of a step."""
         signals.install()  # Lightning's handler talks to the other processes in the middle of a step

@@ -126,6 +126,7 @@ class RunLogger(TensorBoardLogger):
                 for epoch, row in sorted(self._rows.items()):
                     writer.writerow({"epoch": epoch} | {name: f"{value:.9g}" for name, value in row.items()})
             self._changed = False
+            self.experiment.flush()  # else TensorBoard shows the epoch up to two minutes late
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
@@ -228,12 +229,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises a dozen kinds on damaged files
         raise CheckpointError(f"{path}: damaged, or not a checkpoint of lit_hep ({type(error).__name__})") from error
-    parts = (
-        [checkpoint.get(name, {}) for name in ("state_dict", "hyper_parameters")]
-        if isinstance(checkpoint, dict)
-        else []
-    )
-    if not parts or not checkpoint.get("state_dict") or not all(isinstance(part, dict) for part in parts):
+    held = checkpoint if isinstance(checkpoint, dict) else {}
+    parts = held.get("state_dict"), held.get("hyper_parameters", {})
+    if not all(isinstance(part, dict) for part in parts) or not parts[0]:
         raise CheckpointError(f"{path}: holds no network weights; give a checkpoint written by fit")
     return checkpoint
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
+from lit_hep.base.processes import of_each
 from lit_hep.base.products import write_npy
 from lit_hep.data.files import replacing
 from lit_hep.errors import DataError
@@ -100,11 +100,8 @@ class Products:
 
     def gather(self) -> None:
         """Bring together what the processes have found."""
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            parts: list[Any] = [None] * torch.distributed.get_world_size()
-            torch.distributed.all_gather_object(parts, self._found)
-            self._found = {number: found for part in parts for number, found in part.items()}
-        self._found = dict(sorted(self._found.items()))
+        found = {number: found for part in of_each(self._found) for number, found in part.items()}
+        self._found = dict(sorted(found.items()))
 
     def metrics(self) -> dict[str, float]:
         """Efficiency and purity of the clusters found and false ones an image, with 68 % bootstrap intervals."""

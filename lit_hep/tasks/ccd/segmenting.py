@@ -8,9 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torchmetrics.utilities.distributed import gather_all_tensors
 
-from lit_hep.base.processes import average, counted
+from lit_hep.base.processes import average, counted, joined
 from lit_hep.base.products import log_figures, write_figures, write_json, write_report
 from lit_hep.base.task import BaseTask
 from lit_hep.data.runs import read_history
@@ -150,10 +149,8 @@ class SegmentationTask(BaseTask):
 
     def _gather(self) -> tuple[NDArray[np.int64], NDArray[np.int64], float]:
         """Sample numbers (N,), confusions (N, 4, 4) and mean loss of all processes, each image once, in order."""
-        columns = [torch.cat(column) for column in zip(*self._judged, strict=True)]
+        columns = joined(torch.cat(column) for column in zip(*self._judged, strict=True))
         self._judged.clear()
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            columns = [torch.cat(gather_all_tensors(column)) for column in columns]
         index, counts, loss = (column.cpu().numpy() for column in columns)
         index, first = np.unique(index, return_index=True)
         return index, counts[first], float(loss[first].mean())
@@ -225,9 +222,6 @@ class SegmentationTask(BaseTask):
     def data(self) -> CCDDataModule:
         """The data module of the run."""
         return self.data_of(CCDDataModule)
-
-    def _folder(self, name: str) -> Path:
-        return Path(self.trainer.log_dir or ".", name)  # to be asked for on all processes
 
 
 def confusions(truth: Tensor, prediction: Tensor) -> Tensor:

@@ -8,9 +8,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchmetrics.utilities.distributed import gather_all_tensors
 
-from lit_hep.base.processes import average
+from lit_hep.base.processes import average, joined
 from lit_hep.base.products import log_figures, write_figures, write_json, write_report
 from lit_hep.base.task import BaseTask
 from lit_hep.data.runs import read_history
@@ -112,11 +111,9 @@ class DenoisingTask(BaseTask):
 
     def _gather(self) -> tuple[np.ndarray[Any, Any], Hits]:
         """Sample numbers (N,) and hits of all processes, each event once, in the order of its number."""
-        columns = [torch.cat(self._events), *(torch.cat(column) for column in zip(*self._hits, strict=True))]
+        columns = joined([torch.cat(self._events), *map(torch.cat, zip(*self._hits, strict=True))])
         self._events.clear()
         self._hits.clear()
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            columns = [torch.cat(gather_all_tensors(column)) for column in columns]
         index, cell, *values = (column.cpu().numpy() for column in columns)
         index = np.unique(index)
         cell, first = np.unique(cell, return_index=True)
@@ -182,9 +179,6 @@ class DenoisingTask(BaseTask):
     def data(self) -> DriftChamberDataModule:
         """The data module of the run."""
         return self.data_of(DriftChamberDataModule)
-
-    def _folder(self, name: str) -> Path:
-        return Path(self.trainer.log_dir or ".", name)  # to be asked for on all processes
 
 
 def planes(image: Tensor) -> Tensor:
