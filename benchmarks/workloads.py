@@ -188,12 +188,13 @@ def fit(workload: Workload, batch: int, root: Path, device: str, epochs: int = 1
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Say nothing, but what went wrong."""
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    said = io.StringIO()
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):
-        warnings.simplefilter("ignore")
-        try:
+    said, before = io.StringIO(), logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):
+            warnings.simplefilter("ignore")
             yield
-        except SystemExit as end:
-            raise RuntimeError(said.getvalue()) from end
+    except SystemExit as end:
+        raise RuntimeError(said.getvalue()) from end
+    finally:
+        logging.disable(before)

@@ -215,7 +215,7 @@ BAD_OPTION = {  # command, what is said
 
 BAD_PLACE = {  # command, what was done to the folders, what is said
     "tb_logs is a file": (FIT, instead("tb_logs"), r"^tb_logs/crater: cannot be written .*--trainer\.logger"),
-    "checkpoints is a file": (FIT, instead("checkpoints"), r"checkpoints/crater: Not a directory"),
+    "checkpoints is a file": (FIT, instead("checkpoints"), r"^checkpoints/crater\S*: .*Not a directory"),
     "picture below a file": (
         f"show {TASK} --index 0 --output {IMAGES}/show.png",
         nothing,

@@ -145,6 +145,11 @@ def test_file_of_a_run_gives_what_predict_gives(task, placed, capfd):
     np.testing.assert_allclose(again[answered], predicted[answered][: len(again["id"])], atol=1e-5)
 
 
+@pytest.fixture
+def home(crater_home):
+    return crater_home
+
+
 def test_example_of_the_readme_runs(here, capfd):
     readme = (Path(__file__).parents[1] / "README.md").read_text()
     (code,) = (block for block in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "onnxruntime" in block)
