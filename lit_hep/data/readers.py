@@ -5,13 +5,16 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lit_hep.errors import DataError, UserError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 _PACKED = 1400  # bytes that one byte of a file can stand for: deflate packs 1,032, LZW 1,335 equal ones
 
@@ -39,6 +42,25 @@ def reading(path: Path | str, kind: str) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno:
             raise DataError(f"{path}: cannot be read ({error.strerror})") from error
         raise DataError(f"{path}: truncated or not {kind}; copy it again") from error
+
+
+@contextmanager
+def opened(path: Path, kind: str) -> Iterator["Image.Image"]:
+    """Open a picture whose pixels are read in the block.
+
+    Args:
+        path: The file.
+        kind: As Pillow calls it: ``PNG`` or ``TIFF``.
+
+    Raises:
+        DataError: It is damaged, or of another kind.
+    """
+    from PIL import Image
+
+    with reading(path, f"a {kind} file"):
+        content = BytesIO(path.read_bytes())  # from a file Pillow asks for all memory that a damaged length tells of
+        with Image.open(content, formats=[kind]) as image:
+            yield image
 
 
 def check_size(path: Path | str, size: int) -> None:

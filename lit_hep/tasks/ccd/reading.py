@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lit_hep.data.files import replacing
-from lit_hep.data.readers import check_size, read_npy, reading
+from lit_hep.data.readers import check_size, opened, read_npy, reading
 from lit_hep.errors import ConfigError, DataError
 from lit_hep.tasks.ccd import masks
 
@@ -104,9 +104,7 @@ def _read_tiff(path: Path) -> NDArray[Any]:
 
 
 def _read_picture(path: Path, kind: str) -> NDArray[Any]:
-    from PIL import Image
-
-    with reading(path, f"a {kind} file"), Image.open(path, formats=[kind]) as image:
+    with opened(path, kind) as image:
         mode, pages = image.mode, getattr(image, "n_frames", 1)
         check_size(path, image.width * image.height * len(image.getbands()) // (8 if mode == "1" else 1))
         pixels = np.asarray(image)

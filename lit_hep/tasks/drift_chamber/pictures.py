@@ -9,7 +9,7 @@ import numpy as np
 from lightning.pytorch.utilities import rank_zero_warn
 from numpy.typing import NDArray
 
-from lit_hep.data.readers import reading
+from lit_hep.data.readers import opened
 from lit_hep.errors import DataError
 from lit_hep.tasks.drift_chamber.layout import LAYERS, SIDE, WIRES, Planes, margin, pad, unpad
 
@@ -186,9 +186,7 @@ def read_png(path: Path) -> NDArray[np.uint8]:
     Raises:
         DataError: The file is damaged, coloured or of another kind.
     """
-    from PIL import Image
-
-    with reading(path, "a PNG file"), Image.open(path, formats=["PNG"]) as image:
+    with opened(path, "PNG") as image:
         kind = image.mode
         check_shape((image.height, image.width, 3), path)  # before memory is taken
         pixels = np.asarray(image.convert("RGB"))
