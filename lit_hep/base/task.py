@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -116,6 +117,7 @@ class BaseTask(LightningModule):
             "several processes": trainer.world_size > 1,
             "--trainer.accumulate_grad_batches": trainer.accumulate_grad_batches != 1,
             "--trainer.gradient_clip_val": trainer.gradient_clip_val,
+            f"--trainer.precision {trainer.precision}": getattr(trainer.precision_plugin, "scaler", None) is not None,
         }
         for what, wanted in refused.items():
             if wanted:
@@ -123,6 +125,8 @@ class BaseTask(LightningModule):
                     f"steps_per_execution {self.steps_per_execution} does not go with {what}: "
                     "set --data.init_args.steps_per_execution 1"
                 )
+        # Lightning compares steps with the number of groups
+        warnings.filterwarnings("ignore", "You're resuming from a checkpoint that ended before the epoch ended")
 
     def loss_of(self, batch: dict[str, Tensor]) -> Tensor:
         """Loss of a training batch."""
@@ -268,6 +272,8 @@ class BaseTask(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Let a run be resumed with another number of steps at a time: Lightning counts by hand-made steps apart."""
         steps = {"ready": checkpoint["global_step"], "completed": checkpoint["global_step"]}
+        if "loops" not in checkpoint:
+            return
         loops = checkpoint["loops"]["fit_loop"]
         loops["epoch_loop.manual_optimization.optim_step_progress"]["total"] = dict(steps)
         loops["epoch_loop.automatic_optimization.optim_progress"]["optimizer"]["step"]["total"] = dict(steps)

@@ -147,14 +147,15 @@ class ProgressBar(TQDMProgressBar):
         if now - self._drawn < self._interval and batch_idx + 1 != self.total_train_batches:
             return
         self._drawn = now
-        loss = outputs["loss"] if outputs else torch.tensor(torch.nan)
-        self._loss = float(loss.reshape(-1)[-1]) if outputs else None
         bar = self.train_progress_bar
-        bar.n = batch_idx + 1
-        if loss.dim():  # those of a group of batches, of which the last one may be smaller
-            size = trainer.datamodule.hparams["steps_per_execution"]  # type: ignore[attr-defined]
-            bar.n = batch_idx * size + len(loss)
-            bar.total = bar.n if batch_idx + 1 == self.total_train_batches else self.total_train_batches * size
+        bar.n, self._loss = batch_idx + 1, None
+        if outputs:
+            loss = outputs["loss"]
+            self._loss = float(loss.reshape(-1)[-1])
+            if loss.dim():  # those of a group of batches, of which the last one may be smaller
+                size = trainer.datamodule.hparams["steps_per_execution"]  # type: ignore[attr-defined]
+                bar.n = batch_idx * size + len(loss)
+                bar.total = bar.n if batch_idx + 1 == self.total_train_batches else self.total_train_batches * size
         bar.set_postfix(self.get_metrics(trainer, pl_module))
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
