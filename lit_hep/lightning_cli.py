@@ -28,6 +28,7 @@ DESCRIPTION = "Detector images: train, judge and apply networks. Also: simulate,
 IGNORED_WARNINGS = (
     "The '.*' does not have many workers",  # data in memory load faster without
     "Checkpoint directory .* exists and is not empty",  # that is what resuming means
+    "The lr scheduler dict contains .*'monitor'",  # `BaseTask` steps schedulers where Lightning does not
     "`isinstance\\(treespec, LeafSpec\\)` is deprecated",  # Lightning 2.6 on torch 2.15
 )
 

@@ -104,7 +104,7 @@ class ClassificationTask(BaseTask):
         """Probability (N,) of class 1, or (N, num_classes), of images as the files have them."""
         return self.probabilities(self.outputs(image))
 
-    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+    def loss_of(self, batch: dict[str, Tensor]) -> Tensor:
         """Mean loss, weighted if the batch has weights; counts stay on the device."""
         logits = self.outputs(batch["image"])
         losses, counts = self.losses(logits, batch["label"]), counted(batch)

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lit_hep.base.processes import of_first, several, together
-from lit_hep.data.batches import Column, Columns, EpochBatches, Marked, as_is
+from lit_hep.data.batches import Column, Columns, EpochBatches, Groups, Marked, as_is
 from lit_hep.data.files import fill, is_vacant, replacing
 from lit_hep.data.seeds import run_seed
 from lit_hep.data.splits import SplitRule, Splits, check_classes, digest, saved_splits
@@ -46,6 +46,8 @@ class BaseDataModule(LightningDataModule, ABC):
         predict_root: File or folder to predict on, labels not needed; None takes the task's own test files.
         num_workers: Processes that load; 0 is fastest for data in memory.
         on_device: Keep all samples in the accelerator's memory.
+        steps_per_execution: Training batches that Lightning is given at a time, with an optimizer step after each: the
+            same steps at less cost, if they are short. ``--trainer.limit_train_batches`` then counts such groups.
     """
 
     files: ClassVar[Sequence[str]] = ()
@@ -69,12 +71,15 @@ class BaseDataModule(LightningDataModule, ABC):
         predict_root: str | None = None,
         num_workers: int = 0,
         on_device: bool = False,
+        steps_per_execution: int = 1,
     ) -> None:
         super().__init__()
         if batch_size < 1 or (eval_batch_size is not None and eval_batch_size < 1):
             raise ConfigError(f"batch_size {batch_size}, eval_batch_size {eval_batch_size}: must be 1 or more")
         if num_workers < 0:
             raise ConfigError(f"num_workers {num_workers}: must be 0 or more")
+        if steps_per_execution < 1:
+            raise ConfigError(f"steps_per_execution {steps_per_execution}: must be 1 or more")
         self.save_hyperparameters()
         self.hparams["root"] = str(root)  # a checkpoint holds plain values only
         self.root = Path(root)
@@ -256,7 +261,7 @@ class BaseDataModule(LightningDataModule, ABC):
                 have the column ``counts`` (B,), False for samples that are there only to make batches equally long.
             weights: Relative frequency (n,) with which samples in memory are drawn.
         """
-        batch_size = self.hparams["batch_size"]
+        batch_size, group = self.hparams["batch_size"], self.hparams["steps_per_execution"] if train else 1
         if not train:
             batch_size = self.hparams["eval_batch_size"] or 4 * batch_size
         place = {
@@ -267,19 +272,35 @@ class BaseDataModule(LightningDataModule, ABC):
         }
         if isinstance(columns, StreamedColumns):
             blocks = EpochBlocks(columns, index, shuffle=train, **place)
-            return BlockLoader(columns, blocks, batch_size, self.hparams["num_workers"])
+            return BlockLoader(columns, blocks, batch_size, self.hparams["num_workers"], group)
         device = self.trainer.strategy.root_device if self.trainer and self.hparams["on_device"] else None
         if device is not None:
             columns = {name: column.to(device) for name, column in columns.items()}
-        batches = EpochBatches(index, batch_size, shuffle=train, weights=weights, device=device, **place)
+        batches = EpochBatches(index, batch_size, shuffle=train, weights=weights, device=device, group=group, **place)
+        data = Marked(Columns(columns)) if batches.marked else Columns(columns)
         return DataLoader(
-            Marked(Columns(columns)) if batches.marked else Columns(columns),
+            data if group == 1 else Groups(data),
             batch_size=None,
             sampler=batches,
             num_workers=self.hparams["num_workers"],
             collate_fn=as_is,
             generator=torch.Generator(),  # else each loader draws from the global state
         )
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Give a batch its form; those of a group get theirs from `BaseTask`, each before its step."""
+        if isinstance(batch, list):
+            return batch
+        return self.form(batch, self.trainer.fit_loop.epoch_loop.batch_idx + 1 if self.trainer else 0)
+
+    def form(self, batch: dict[str, Any], number: int) -> dict[str, Tensor]:
+        """The form in which the network sees a batch; of training, random views.
+
+        Args:
+            batch: As fetched, on its device.
+            number: Of the training batch in its epoch.
+        """
+        return batch
 
     @property
     def _epoch(self) -> int:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -13,6 +14,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from lit_hep.base.datamodule import BaseDataModule
 from lit_hep.base.processes import average_batch_norm
 from lit_hep.base.products import log_figures
 from lit_hep.data.seeds import run_seed, seed_all
@@ -30,7 +32,7 @@ class BaseTask(LightningModule):
     """A LightningModule of four hooks, called in this order at construction.
 
     Hyperparameters are saved, then `configure_models` (which sets `self.net`), `configure_losses` and
-    `configure_metrics` are called; each reads `self.hparams`.
+    `configure_metrics` are called; each reads `self.hparams`. A task learns by `loss_of`, or has a `step` of its own.
 
     Args:
         optimizer: Any optimizer, given by its class and arguments.
@@ -85,7 +87,7 @@ class BaseTask(LightningModule):
         """Start from other weights if asked to; arrange memory and compile.
 
         Raises:
-            ConfigError: Batch norm cannot see all processes here.
+            ConfigError: Batch norm cannot see all processes here, or several steps at a time cannot be taken.
         """
         strategy = self.trainer.strategy
         if not torch.cuda.is_available():
@@ -93,12 +95,92 @@ class BaseTask(LightningModule):
             os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
         if stage == "fit" and getattr(strategy, "_layer_sync", None) and strategy.root_device.type == "cpu":
             raise ConfigError("sync_batchnorm works on GPUs only; leave --trainer.sync_batchnorm out")
+        if stage == "fit" and self.steps_per_execution > 1:
+            self._check_steps()
+            self.automatic_optimization = False
         if stage == "fit" and self.hparams["weights"] and self.trainer.ckpt_path is None:
             load_network(self.net, Path(self.hparams["weights"]))
         if self.hparams["channels_last"]:
             self.net.to(memory_format=torch.channels_last)
         if self.hparams["compile"]:
             self.net.compile()
+
+    @property
+    def steps_per_execution(self) -> int:
+        """Batches in a group, of which Lightning knows as one."""
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        return int(data.hparams.get("steps_per_execution", 1)) if data is not None else 1
+
+    def _check_steps(self) -> None:
+        trainer = self.trainer
+        refused = {
+            "several processes": trainer.world_size > 1,
+            "--trainer.accumulate_grad_batches": trainer.accumulate_grad_batches != 1,
+            "--trainer.gradient_clip_val": trainer.gradient_clip_val,
+            f"--trainer.precision {trainer.precision}": getattr(trainer.precision_plugin, "scaler", None) is not None,
+        }
+        for what, wanted in refused.items():
+            if wanted:
+                raise ConfigError(
+                    f"steps_per_execution {self.steps_per_execution} does not go with {what}: "
+                    "set --data.init_args.steps_per_execution 1"
+                )
+        # Lightning compares steps with the number of groups
+        warnings.filterwarnings("ignore", "You're resuming from a checkpoint that ended before the epoch ended")
+
+    def loss_of(self, batch: dict[str, Tensor]) -> Tensor:
+        """Loss of a training batch."""
+        raise NotImplementedError
+
+    def step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Learn from a batch.
+
+        Returns:
+            ``loss``, and others whose name ends so, each ().
+        """
+        loss = self.loss_of(batch)
+        self.descend(loss)
+        return {"loss": loss.detach()}
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        """Loss of a batch, by which Lightning takes the step; or the steps of a group of batches, one after another.
+
+        Of a group, random views of a batch are drawn after the step before: dropout draws from the same generator.
+        """
+        if self.automatic_optimization:
+            return self.loss_of(batch)
+        if not isinstance(batch, list):
+            return self._step(batch)
+        data, first = self.data_of(BaseDataModule), batch_idx * self.steps_per_execution  # type: ignore[type-abstract]
+        loop, losses = self.trainer.fit_loop.epoch_loop, list[dict[str, Tensor]]()
+        for number, part in enumerate(batch):
+            if number:
+                if -1 < loop.max_steps <= self.global_step:
+                    break
+                loop._batches_that_stepped += 1  # by which loggers count; Lightning adds 1 itself
+            losses.append(self._step(data.form(part, first + number)))
+        return {name: torch.stack([loss[name] for loss in losses]) for name in losses[0]}
+
+    def _step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        losses = self.step(batch)
+        torch.clear_autocast_cache()  # else the next step would see the weights before this one
+        for config in self.trainer.lr_scheduler_configs:
+            if config.interval == "step":
+                config.scheduler.step()  # type: ignore[call-arg]
+        return losses
+
+    def descend(self, loss: Tensor, number: int = 0) -> None:
+        """A step of an optimizer, where Lightning is not to take it.
+
+        Args:
+            loss: To be made smaller.
+            number: Of the optimizer.
+        """
+        optimizers = self.optimizers(use_pl_optimizer=True)
+        optimizer: Any = optimizers[number] if isinstance(optimizers, list) else optimizers
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        optimizer.step()
 
     def configure_optimizers(self) -> Any:
         """Optimizer and scheduler of the configuration."""
@@ -190,12 +272,24 @@ class BaseTask(LightningModule):
         if self.trainer.state.fn == TrainerFn.FITTING:
             average_batch_norm(self)
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Let a run be resumed with another number of steps at a time: Lightning counts by hand-made steps apart."""
+        steps = {"ready": checkpoint["global_step"], "completed": checkpoint["global_step"]}
+        if "loops" not in checkpoint:
+            return
+        loops = checkpoint["loops"]["fit_loop"]
+        loops["epoch_loop.manual_optimization.optim_step_progress"]["total"] = dict(steps)
+        loops["epoch_loop.automatic_optimization.optim_progress"]["optimizer"]["step"]["total"] = dict(steps)
+
     def on_train_epoch_end(self) -> None:
-        """Step plateau schedulers before the checkpoint is written, and log the learning rates."""
+        """Step schedulers as far as Lightning does not, before the checkpoint is written; log the learning rates."""
         for config in self.trainer.lr_scheduler_configs:
             value = self.trainer.callback_metrics.get(self.monitor)
-            if isinstance(config.scheduler, ReduceLROnPlateau) and value is not None:
-                config.scheduler.step(value)
+            if isinstance(config.scheduler, ReduceLROnPlateau):
+                if value is not None:
+                    config.scheduler.step(value)
+            elif config.interval == "epoch" and not self.automatic_optimization:
+                config.scheduler.step()
         for number, optimizer in enumerate(self.trainer.optimizers):
             name = f"lr-{type(optimizer).__name__}" + (f"-{number}" if number else "")
             self.log(name, optimizer.param_groups[0]["lr"], sync_dist=True)

@@ -1,13 +1,16 @@
 """Columns of samples in memory, fetched a batch at a time."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Protocol, Self
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from typing import Any, Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, DistributedSampler
 
 from lit_hep.data.seeds import derive
+
+T = TypeVar("T")
 
 
 class Column(Protocol):
@@ -56,6 +59,20 @@ class Marked(Dataset[dict[str, Any]]):
         return batch | {"counts": counts}
 
 
+class Groups(Dataset[list[dict[str, Any]]]):
+    """Several batches at each look-up.
+
+    Args:
+        data: Gives the columns of a batch of sample numbers.
+    """
+
+    def __init__(self, data: Dataset[dict[str, Any]]) -> None:
+        self.data = data
+
+    def __getitem__(self, group: list[Tensor]) -> list[dict[str, Any]]:
+        return [self.data[index] for index in group]
+
+
 class EpochBatches(DistributedSampler[Any]):
     """Batches of sample numbers whose order is a function of (seed, epoch) alone.
 
@@ -74,6 +91,7 @@ class EpochBatches(DistributedSampler[Any]):
         rank: Number of this process.
         world_size: Number of processes.
         device: Where the batches of numbers are wanted.
+        group: Batches given at a time, as a list; 1 gives each alone.
     """
 
     def __init__(
@@ -88,10 +106,11 @@ class EpochBatches(DistributedSampler[Any]):
         rank: int = 0,
         world_size: int = 1,
         device: torch.device | None = None,
+        group: int = 1,
     ) -> None:
         super().__init__(index, num_replicas=world_size, rank=rank, shuffle=shuffle, seed=seed)  # type: ignore[arg-type]
         self.index, self.batch_size, self.weights, self.device = index, batch_size, weights, device
-        self.epoch = epoch
+        self.epoch, self.group = epoch, group
 
     @property
     def marked(self) -> bool:
@@ -103,9 +122,12 @@ class EpochBatches(DistributedSampler[Any]):
         return batch_sizes(len(self.index), self.batch_size * self.num_replicas)
 
     def __len__(self) -> int:
-        return len(self._sizes)
+        return -(-len(self._sizes) // self.group)
 
-    def __iter__(self) -> Iterator[Tensor]:
+    def __iter__(self) -> Iterator[Any]:
+        return self._batches() if self.group == 1 else grouped(self._batches(), self.group)
+
+    def _batches(self) -> Iterator[Tensor]:
         generator = torch.Generator().manual_seed(derive(self.seed, self.epoch))
         count = len(self.index)
         if self.weights is not None:
@@ -136,6 +158,13 @@ def batch_sizes(count: int, size: int) -> list[int]:
     elif rest:
         sizes.append(rest)
     return sizes
+
+
+def grouped(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Lists of so many consecutive items, the last one perhaps shorter."""
+    left = iter(items)
+    while group := list(islice(left, size)):
+        yield group
 
 
 def as_is(batch: Any) -> Any:

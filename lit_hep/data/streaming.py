@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
-from lit_hep.data.batches import Marked, as_is, batch_sizes
+from lit_hep.data.batches import Marked, as_is, batch_sizes, grouped
 from lit_hep.data.hdf5 import Table
 from lit_hep.data.seeds import derive
 from lit_hep.errors import ConfigError
@@ -159,18 +159,22 @@ class BlockLoader:
         sampler: Of the blocks.
         batch_size: Samples a batch.
         num_workers: Processes that read; with 0 a thread does.
+        group: Batches given at a time, as a list; 1 gives each alone.
     """
 
     batch_sampler = None  # as in a DataLoader of batch_size None: Lightning looks for it
 
-    def __init__(self, data: StreamedColumns, sampler: EpochBlocks, batch_size: int, num_workers: int = 0) -> None:
+    def __init__(
+        self, data: StreamedColumns, sampler: EpochBlocks, batch_size: int, num_workers: int = 0, group: int = 1
+    ) -> None:
         self.dataset, self.sampler, self.batch_size, self.num_workers = data, sampler, batch_size, num_workers
+        self.group = group
         self.sizes = batch_sizes(sampler.samples, batch_size)
 
     def __len__(self) -> int:
-        return len(self.sizes)
+        return -(-len(self.sizes) // self.group)
 
-    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+    def __iter__(self) -> Iterator[Any]:
         blocks = iter(
             DataLoader(
                 Marked(self.dataset) if self.sampler.marked else self.dataset,
@@ -182,7 +186,8 @@ class BlockLoader:
                 prefetch_factor=1 if self.num_workers else None,
             )
         )
-        return batches(blocks if self.num_workers else ahead(blocks), self.sizes)
+        each = batches(blocks if self.num_workers else ahead(blocks), self.sizes)
+        return each if self.group == 1 else grouped(each, self.group)
 
 
 def ahead(items: Iterator[Any]) -> Iterator[Any]:

@@ -144,13 +144,18 @@ class ProgressBar(TQDMProgressBar):
     ) -> None:
         """Redraw if it is time."""
         now = time.monotonic()
-        done = batch_idx + 1
-        if now - self._drawn < self._interval and done != self.total_train_batches:
+        if now - self._drawn < self._interval and batch_idx + 1 != self.total_train_batches:
             return
         self._drawn = now
-        self._loss = float(outputs["loss"]) if outputs else None
         bar = self.train_progress_bar
-        bar.n = done
+        bar.n, self._loss = batch_idx + 1, None
+        if outputs:
+            loss = outputs["loss"]
+            self._loss = float(loss.reshape(-1)[-1])
+            if loss.dim():  # those of a group of batches, of which the last one may be smaller
+                size = trainer.datamodule.hparams["steps_per_execution"]  # type: ignore[attr-defined]
+                bar.n = batch_idx * size + len(loss)
+                bar.total = bar.n if batch_idx + 1 == self.total_train_batches else self.total_train_batches * size
         bar.set_postfix(self.get_metrics(trainer, pl_module))
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:

@@ -28,9 +28,9 @@ class FiniteLoss(Callback):
     """Stops the run at a loss that is NaN or infinite, and saves epoch, step and samples as ``not_finite.json``.
 
     Samples are those of a batch's ``index``, or of ``sample`` where that numbers parts of samples. Looked at is what
-    ``training_step`` returns: ``loss`` and, in a dict, all else whose name ends so. The losses stay on the device until
-    all processes look together; no checkpoint is written without a look at the losses and the weights, so that ``last``
-    and ``best`` are from before.
+    ``training_step`` returns: ``loss`` and, in a dict, all else whose name ends so; of a group of batches a loss of
+    each. The losses stay on the device until all processes look together; no checkpoint is written without a look at
+    the losses and the weights, so that ``last`` and ``best`` are from before.
 
     Args:
         every_n_steps: Steps between two looks, each of which waits for the device; on one CPU each step is looked at.
@@ -52,9 +52,11 @@ class FiniteLoss(Callback):
         """Keep the step until the next look."""
         if not outputs:
             return
-        losses = {name: value.detach() for name, value in outputs.items() if name.endswith("loss")}
-        index = batch.get("sample", batch.get("index")) if isinstance(batch, dict) else None
-        self._steps.append(_Step(trainer.current_epoch, trainer.global_step, losses, index))
+        taken = _taken({name: value.detach() for name, value in outputs.items() if name.endswith("loss")}, batch)
+        for later, (losses, one) in zip(reversed(range(len(taken))), taken, strict=True):
+            index = one.get("sample", one.get("index")) if isinstance(one, dict) else None
+            step = trainer.global_step - later * len(trainer.optimizers)
+            self._steps.append(_Step(trainer.current_epoch, step, losses, index))
         if len(self._steps) >= self._every_n_steps:
             self._look(trainer)
 
@@ -106,6 +108,14 @@ class FiniteLoss(Callback):
             f"epoch {told[0]['epoch']}, step {first}: {what}; the samples of that step are in {path}: look at them, or "
             "lower the learning rate; last.ckpt and best.ckpt are from before"
         )
+
+
+def _taken(losses: dict[str, Tensor], batch: Any) -> list[tuple[dict[str, Tensor], Any]]:
+    """Losses and batch of each step taken, of a group of batches those before the run's end."""
+    if not any(value.dim() for value in losses.values()):
+        return [(losses, batch)]
+    each = zip(*losses.values(), strict=True)
+    return [(dict(zip(losses, values, strict=True)), one) for values, one in zip(each, batch, strict=False)]
 
 
 def _told(trainer: Trainer, step: _Step) -> dict[str, Any]:

@@ -216,13 +216,12 @@ class CCDDataModule(BaseDataModule):
             generator=torch.Generator(),  # else each loader draws from the global state
         )
 
-    def on_after_batch_transfer(self, batch: dict[str, Tensor], dataloader_idx: int) -> dict[str, Tensor]:
+    def form(self, batch: dict[str, Any], number: int) -> dict[str, Tensor]:
         """Make random views of training tiles, by a seed of (seed, epoch, rank, batch)."""
         how = self.hparams["augmentation"]
         trainer = self.trainer
         if how != "none" and trainer is not None and trainer.training:
-            number = trainer.fit_loop.epoch_loop.batch_idx
-            seed = derive(run_seed(), trainer.current_epoch, trainer.global_rank, number + 1)
+            seed = derive(run_seed(), trainer.current_epoch, trainer.global_rank, number)
             views = augment(batch["image"], batch["mask"], batch["level"][:, 0], seed, how)
             batch["image"], batch["mask"] = views
         return batch

@@ -98,7 +98,7 @@ class SegmentationTask(BaseTask):
         for place, (y, x), (inner_y, inner_x) in places:
             yield *place, self.net(image[:, :, y, x], level)[:, :, inner_y, inner_x]
 
-    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+    def loss_of(self, batch: dict[str, Tensor]) -> Tensor:
         """Loss of a batch of tiles; counts stay on the device."""
         counts = counted(batch)
         mask = batch["mask"].masked_fill(counts[:, None, None] == 0, UNKNOWN)

@@ -210,7 +210,7 @@ class CraterDataModule(BaseDataModule):
         label = torch.from_numpy(self.truth).float()
         return {"image": self.image, "label": label, "index": torch.arange(len(label))}
 
-    def on_after_batch_transfer(self, batch: dict[str, Tensor], dataloader_idx: int) -> dict[str, Tensor]:
+    def form(self, batch: dict[str, Any], number: int) -> dict[str, Tensor]:
         """Show training images in other views."""
         if self.trainer is not None and self.trainer.training:
             if self.hparams["augment"]:

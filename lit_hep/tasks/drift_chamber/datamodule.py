@@ -140,7 +140,7 @@ class DriftChamberDataModule(BaseDataModule):
         columns = events.columns(self.hparams["memory_gib"], truth=truth)
         return self.loader(columns, torch.from_numpy(index), train=part == "train")
 
-    def on_after_batch_transfer(self, batch: dict[str, Tensor], dataloader_idx: int) -> dict[str, Tensor]:
+    def form(self, batch: dict[str, Any], number: int) -> dict[str, Tensor]:
         """Turn pictures into hits, mix training events, and bring all into the layout asked for."""
         planes = {name: hits_of(batch[name], self.events.half) for name in batch.keys() & {"image", "target"}}
         if "target" in planes:

@@ -9,7 +9,6 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from lit_hep.base.processes import average, counted, let_weights_rest
 from lit_hep.errors import ConfigError
@@ -157,22 +156,19 @@ class Pix2PixGAN(DenoisingTask):
     def _native(self, logits: Tensor) -> Tensor:
         return unpad(logits.mean(1)) if self.hparams["net"] == "original" else logits[:, 0]
 
-    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
+    def step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """A step of each network; sums stay on the device."""
         hits, truth, counts = planes(batch["image"]), planes(batch["target"]), counted(batch)
         events = average(counts.sum())
         if self.discriminator is None:
             loss = self.hit_loss(self.logits(hits), hits * counts[:, None, None], truth)
             terms = [loss.detach()] + [loss.new_zeros(())] * (len(_LOGGED) - 1)
-            self._descend(0, loss)
+            self.descend(loss)
         else:
             loss, terms = self._compete(self.discriminator, hits, truth, counts / events)
         self._sums += events * torch.stack([*terms, loss.new_ones(())])
         if self.average is not None:
             self._follow(self.average)
-        for config in self.trainer.lr_scheduler_configs:
-            if config.interval == "step":
-                config.scheduler.step()  # type: ignore[call-arg]
         return {"loss": loss.detach(), "discriminator_loss": terms[_LOGGED.index("discriminator_loss")]}
 
     def _compete(
@@ -195,7 +191,7 @@ class Pix2PixGAN(DenoisingTask):
         real = discriminator(torch.cat([given, wanted], dim=1))
         fake = discriminator(torch.cat([given, made.detach()], dim=1))
         rival = (share * discriminator_loss(real, fake, kind, self.hparams["label_smoothing"])).sum()
-        self._descend(1, rival)
+        self.descend(rival, 1)
         discriminator.requires_grad_(False)  # its gradients would be computed for nothing
         adversarial = (share * generator_loss(discriminator(torch.cat([given, made], dim=1)), kind)).sum()
         if self.hparams["distance"] == "l1":
@@ -203,17 +199,10 @@ class Pix2PixGAN(DenoisingTask):
         else:
             distance = self.hit_loss(self._native(logits), hits * (share > 0)[:, None, None], truth)
         loss = adversarial + self.hparams["distance_weight"] * distance
-        self._descend(0, loss)
+        self.descend(loss)
         discriminator.requires_grad_(True)
         right = [(share * rate).sum() for rate in (taken_for_real(real, kind), 1 - taken_for_real(fake, kind))]
         return loss, [term.detach() for term in (loss, adversarial, distance, rival, *right)]
-
-    def _descend(self, number: int, loss: Tensor) -> None:
-        optimizers = self.optimizers(use_pl_optimizer=True)
-        optimizer: Any = optimizers[number] if isinstance(optimizers, list) else optimizers
-        optimizer.zero_grad()
-        self.manual_backward(loss)
-        optimizer.step()
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Clip the gradient; under 16-bit precision it is unscaled by now."""
@@ -231,7 +220,7 @@ class Pix2PixGAN(DenoisingTask):
             mine.copy_(latest)
 
     def on_train_epoch_end(self) -> None:
-        """Turn the epoch's sums into ``train_…``, warn if one network has won, and move the schedulers."""
+        """Turn the epoch's sums into ``train_…``, and warn if one network has won."""
         *sums, count = self.trainer.strategy.reduce(self._sums, reduce_op="sum").tolist()
         self._sums.zero_()
         names = _LOGGED if self.discriminator is not None else _LOGGED[:1]
@@ -239,9 +228,6 @@ class Pix2PixGAN(DenoisingTask):
         self.log_dict({f"train_{name}": value for name, value in numbers.items()}, sync_dist=True)
         if self.discriminator is not None:
             self._judge(numbers)
-        for config in self.trainer.lr_scheduler_configs:
-            if config.interval == "epoch" and not isinstance(config.scheduler, ReduceLROnPlateau):
-                config.scheduler.step()
         super().on_train_epoch_end()
 
     def _judge(self, numbers: Mapping[str, float]) -> None:

@@ -219,7 +219,7 @@ class ElectronPhotonDataModule(BaseDataModule):
     def _small(self) -> dict[str, Tensor]:
         return {"label": torch.from_numpy(self.label).float(), "index": torch.arange(len(self.label))}
 
-    def on_after_batch_transfer(self, batch: dict[str, Tensor], dataloader_idx: int) -> dict[str, Tensor]:
+    def form(self, batch: dict[str, Any], number: int) -> dict[str, Tensor]:
         """Bring images to (B, 2, H, W); show those of training in other views."""
         image = batch["image"].permute(0, 3, 1, 2)
         if self.trainer is not None and self.trainer.training:

@@ -218,7 +218,7 @@ class MultiPlaneDataModule(BaseDataModule):
             columns["label"] = torch.from_numpy(self.labels())
         return self.loader(columns, torch.from_numpy(index), train=part == "train")
 
-    def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Tensor]:
+    def form(self, batch: dict[str, Any], number: int) -> dict[str, Tensor]:
         """Show training events in other views; make the planes dense."""
         images: SparseImages = batch["image"]
         if self._views is not None and self.trainer is not None and self.trainer.training:

@@ -1,0 +1,117 @@
+"""Groups of batches (`steps_per_execution`) are the same steps: weights, optimizers and tables to the last bit."""
+
+import json
+import warnings
+from pathlib import Path
+
+import pytest
+from cases import CASES, DATA, MODEL, VIEWS, options
+from conftest import config
+from processes import launch
+from runs import checkpoint, differences, same, table
+
+from lit_hep.cli import main
+
+GROUP = f"{DATA}.steps_per_execution"
+SCHEDULER = [f"{MODEL}.scheduler=torch.optim.lr_scheduler.StepLR", f"{MODEL}.scheduler.gamma=0.8"]
+EACH_STEP = [*SCHEDULER, *options(MODEL, "scheduler.step_size=5", "scheduler_interval=step")]
+EACH_EPOCH = [*SCHEDULER, f"{MODEL}.scheduler.step_size=1"]
+IN_TURN = ["--trainer.max_epochs=3", *options(MODEL, "mode=late", "training=in_turn")]
+THROUGHOUT, RESUMED = [(4, None)], [(4, 16)]
+WAYS = {
+    "crater, original": ([f"{DATA}.batch_size=5", "--trainer.callbacks.initial_epochs=1"], RESUMED),
+    "electron_photon": ([f"{DATA}.batch_size=7", *VIEWS, *EACH_STEP], [(4, 16), (1, 4), (4, 1)]),
+    "electron_photon, streamed": ([f"{DATA}.batch_size=7", "--trainer.precision=bf16-mixed"], RESUMED),
+    "ccd": ([f"{DATA}.batch_size=4", *EACH_EPOCH], RESUMED),
+    "drift_chamber, regression": (options(DATA, "batch_size=3", "mix=true"), RESUMED),
+    "drift_chamber, gan": ([f"{DATA}.batch_size=6"], RESUMED),
+    "multiplane": ([f"{DATA}.batch_size=5", *IN_TURN], THROUGHOUT),
+}
+"""Words that make each epoch of a case a number of batches that 4 does not divide, with random views or dropout; and
+pairs of sizes of groups, in the first epoch and in that of the resumed run.
+"""
+SPOIL = """
+from lightning.pytorch import Callback
+
+class Spoil(Callback):
+    def on_train_batch_start(self, trainer, module, batch, batch_idx):
+        if (trainer.current_epoch, batch_idx) == (1, 1):
+            batch[2]["image"] = batch[2]["image"].float() * float("nan")
+            with open("spoiled.txt", "w") as file:
+                file.write("\\n".join(map(str, trainer.datamodule.ids(batch[2]["index"].numpy()))))
+"""
+
+
+def words_of(name, simulated):
+    case = CASES[name]
+    return [*case.fit(simulated(case.task)), "--trainer.max_epochs=2", *WAYS[name][0]]
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_groups_of_any_size_are_the_same_steps(name, simulated, tmp_path, monkeypatch):
+    case, words = CASES[name], words_of(name, simulated)
+    monkeypatch.chdir(tmp_path)
+    main(words)
+    for first, second in WAYS[name][1]:
+        there = tmp_path / f"{first}_{second}"
+        there.mkdir()
+        monkeypatch.chdir(there)
+        with warnings.catch_warnings(record=True) as said:
+            main([*words, f"{GROUP}={first}", *(["--trainer.max_epochs=1"] if second else [])])
+            if second:
+                main([*words, f"{GROUP}={second}", "--ckpt_path", "last"])
+        assert not [one for one in said if "resuming" in str(one.message)]
+        found = differences(tmp_path / case.checkpoints, there / case.checkpoints)
+        assert [part for part in found if "datamodule_hyper_parameters" not in part] == []
+        assert table(tmp_path / case.run) == table(there / case.run)
+
+
+def test_samples_of_the_very_step_are_saved_and_the_bar_counts_batches(simulated, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    Path("spoiling_group.py").write_text(SPOIL)
+    words = [*words_of("electron_photon", simulated), "--trainer.callbacks+=spoiling_group.Spoil", f"{GROUP}=4"]
+    with pytest.raises(SystemExit) as end:
+        main(words)
+    assert end.value.code == 2
+    saved = json.loads(Path(CASES["electron_photon"].run, "not_finite.json").read_text())
+    assert [str(number) for number in saved["ids"]] == Path("spoiled.txt").read_text().splitlines()
+    said = capfd.readouterr()
+    steps = checkpoint(CASES["electron_photon"].checkpoints / "last.ckpt")["global_step"]
+    assert saved["step"] == steps + 4 + 3 and f"{steps}/{steps}" in said.out
+
+
+def test_a_run_ends_in_the_middle_of_a_group(simulated, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    kind, step = "lightning.pytorch.callbacks.ModelCheckpoint", "every_n_train_steps=41"
+    words = [*words_of("electron_photon", simulated), "--trainer.max_steps=41"]  # of the second epoch the sixth
+    words += [f"--trainer.callbacks+={kind}", f"--trainer.callbacks.{step}", "--trainer.callbacks.filename=end"]
+    runs = []
+    for size in (1, 4):
+        main([*words, f"{GROUP}={size}", f"--trainer.callbacks.dirpath=k{size}"])
+        runs.append(checkpoint(Path(f"k{size}", "end.ckpt")))
+    for part in ("global_step", "state_dict", "optimizer_states", "lr_schedulers"):
+        assert same(runs[0][part], runs[1][part])
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        (f"{GROUP}=0", "must be 1 or more"),
+        ("--trainer.accumulate_grad_batches=2", "does not go with --trainer.accumulate_grad_batches"),
+        ("--trainer.gradient_clip_val=1", "does not go with --trainer.gradient_clip_val"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(word, said, simulated, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as end:
+        main([*words_of("electron_photon", simulated), f"{GROUP}=4", word])
+    assert end.value.code == 2
+    assert said in capfd.readouterr().err.splitlines()[-1]
+
+
+def test_several_processes_are_refused(simulated, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = [*words_of("electron_photon", simulated), *config("hardware/ddp"), "--trainer.devices=2", f"{GROUP}=4"]
+    (code, said), (other_code, _) = launch(words, size=2)
+    assert (code, other_code) == (2, 0) and "does not go with several processes" in said
