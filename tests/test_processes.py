@@ -117,7 +117,7 @@ def test_two_processes_learn_what_one_does_from_the_same_batches(name, placed):
     assert same(one["data"], first["data"]), "split and pseudo-labels"
     assert one["rate"] == first["rate"]
     for mine, theirs in zip(numbers(alone), numbers(together), strict=True):
-        assert theirs == pytest.approx(mine, rel=1e-5, abs=1e-6, nan_ok=True)
+        assert theirs == pytest.approx(mine, rel=1e-6, abs=1e-6, nan_ok=True)
 
 
 IN_TURN = [*config("multiplane_late"), *options(MODEL, "training=in_turn", "fusion=vote"), f"{DATA}.image_size=48"]

@@ -113,5 +113,5 @@ def test_what_does_not_go_together_is_refused(word, said, simulated, tmp_path, m
 def test_several_processes_are_refused(simulated, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     words = [*words_of("electron_photon", simulated), *config("hardware/ddp"), "--trainer.devices=2", f"{GROUP}=4"]
-    (code, said), (other_code, _) = launch(words, size=2)
-    assert (code, other_code) == (2, 0) and "does not go with several processes" in said
+    (code, said), (_, by_the_other) = launch(words, size=2)
+    assert code == 2 and (said + by_the_other).count("does not go with several processes") == 1
