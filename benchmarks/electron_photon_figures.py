@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from benchmarks.electron_photon_calibration import AWAY, CLASSES, PUBLISHED, Floats, Measured, shapes
+from benchmarks.electron_photon_published import AWAY, CLASSES, PUBLISHED, Floats, Measured, shapes
 from lit_hep.evaluation.style import BLUE, GREY, VERMILLION, blank, styled
 from lit_hep.tasks.electron_photon.simulation import images
 

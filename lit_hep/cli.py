@@ -28,9 +28,7 @@ def main(args: Sequence[str] | None = None) -> None:
             if words and words[0] in own:
                 own[words[0]](words[1:])
             else:
-                from lit_hep.lightning_cli import run
-
-                run(None if args is None else words)
+                import_module("lit_hep.lightning_cli").run(None if args is None else words)
     except Stopped as stopped:
         sys.stderr.write(f"\n{stopped.words}\n")
         raise SystemExit(stopped.code) from None
@@ -81,13 +79,11 @@ def export(words: Sequence[str]) -> None:
     write(**parser.parse_args(list(words)).as_dict())
 
 
-def _choose(
-    command: str, module: str, description: str, words: Sequence[str]
-) -> tuple[str, Callable[..., None], dict[str, Any]]:
+def _choose(command: str, module: str, about: str, words: Sequence[str]) -> tuple[str, Callable[..., None], Any]:
     """Task, its function named like the command, and the options given, which are the function's arguments."""
     from lit_hep.parser import Parser
 
-    parser = Parser(prog=f"python -m lit_hep {command}", description=description)
+    parser = Parser(prog=f"python -m lit_hep {command}", description=about)
     tasks = parser.add_subcommands(dest="task")
     functions: dict[str, Callable[..., None]] = {}
     for task in task_names():

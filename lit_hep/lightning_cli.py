@@ -5,6 +5,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
@@ -78,9 +79,23 @@ class ShowingTrainer(Trainer):
             datamodule: Where they are.
             index: Numbers of the samples; none takes some at random.
             output: Picture to write; none writes ``show.png``, and opens it in a window where there is a display.
+
+        Raises:
+            ConfigError: There is no such sample, or no such kind of picture.
         """
         picture = output or Path("show.png")
-        datamodule.show(index, picture)
+        datamodule.prepare_data()
+        datamodule.setup("show")
+        count = len(datamodule)
+        some = np.random.default_rng().permutation(count)[: datamodule.most_drawn]
+        chosen = some if index is None else np.asarray(index)
+        if len(chosen) == 0 or chosen.min() < 0 or chosen.max() >= count:
+            raise ConfigError(f"index {chosen.tolist()}: the samples are numbered 0..{count - 1}")
+        with replacing(picture) as part:
+            try:
+                datamodule.figure(chosen.tolist()).savefig(part, format=picture.suffix.lstrip(".") or "png")
+            except ValueError as error:
+                raise ConfigError(f"{picture}: {error}") from error
         rank_zero_info(f"Picture: {picture}")
         if output is None:
             look.display(picture)

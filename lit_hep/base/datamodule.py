@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 
 from lit_hep.base.processes import of_first, several, together
 from lit_hep.data.batches import Column, Columns, EpochBatches, Groups, Marked, as_is
-from lit_hep.data.files import fill, is_vacant, replacing
+from lit_hep.data.files import fill, is_vacant
 from lit_hep.data.seeds import run_seed
 from lit_hep.data.splits import SplitRule, Splits, check_classes, digest, saved_splits
 from lit_hep.data.streaming import BlockLoader, EpochBlocks, StreamedColumns
@@ -105,28 +105,6 @@ class BaseDataModule(LightningDataModule, ABC):
             index: Their numbers.
             titles: One each; None says what they are.
         """
-
-    def show(self, index: Sequence[int] | None, output: Path) -> None:
-        """Draw samples into a picture.
-
-        Args:
-            index: Their numbers; None takes `most_drawn` at random.
-            output: PNG, PDF or SVG file.
-
-        Raises:
-            ConfigError: There is no such sample, or no such kind of picture.
-        """
-        self.prepare_data()
-        self.setup("show")
-        count = len(self)
-        chosen = np.random.default_rng().permutation(count)[: self.most_drawn] if index is None else np.asarray(index)
-        if len(chosen) == 0 or chosen.min() < 0 or chosen.max() >= count:
-            raise ConfigError(f"index {chosen.tolist()}: the samples are numbered 0..{count - 1}")
-        with replacing(output) as part:
-            try:
-                self.figure(chosen.tolist()).savefig(part, format=output.suffix.lstrip(".") or "png")
-            except ValueError as error:
-                raise ConfigError(f"{output}: {error}") from error
 
     @abstractmethod
     def __len__(self) -> int:

@@ -3,6 +3,7 @@
 import os
 import sys
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 Data = TypeVar("Data", bound=LightningDataModule)
 
 
-class BaseTask(LightningModule):
+class BaseTask(LightningModule, ABC):
     """A LightningModule of four hooks, called in this order at construction.
 
     Hyperparameters are saved, then `configure_models` (which sets `self.net`), `configure_losses` and
@@ -128,9 +129,9 @@ class BaseTask(LightningModule):
         # Lightning compares steps with the number of groups
         warnings.filterwarnings("ignore", "You're resuming from a checkpoint that ended before the epoch ended")
 
+    @abstractmethod
     def loss_of(self, batch: dict[str, Tensor]) -> Tensor:
         """Loss of a training batch."""
-        raise NotImplementedError
 
     def step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Learn from a batch.
@@ -200,20 +201,20 @@ class BaseTask(LightningModule):
             raise ConfigError(f"{type(self).__name__} takes its data from {kind.__name__}, not {type(data).__name__}")
         return data
 
+    @abstractmethod
     def interface(self, data: Mapping[str, Any]) -> Interface:
         """What the exported network takes and answers.
 
         Args:
             data: What a checkpoint tells of its data: hyperparameters and state of the data module.
         """
-        raise NotImplementedError
 
     def shed(self) -> None:
         """Part with networks that only learning needs; for export."""
 
+    @abstractmethod
     def answers(self, image: Tensor) -> Tensor:
         """What the exported network answers to images as the files have them: probabilities, float32."""
-        raise NotImplementedError
 
     def scheduled(
         self, parameters: Iterable[nn.Parameter], optimizer: OptimizerCallable, scheduler: LRSchedulerCallable | None

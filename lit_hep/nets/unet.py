@@ -1,5 +1,6 @@
 """U-nets that give each pixel a class, for images of any size."""
 
+from abc import ABC, abstractmethod
 from itertools import pairwise
 from typing import Literal
 
@@ -16,7 +17,7 @@ _ACTIVATIONS: dict[Activation, type[nn.Module]] = {
 }
 
 
-class _AnySize(nn.Module):
+class _AnySize(nn.Module, ABC):
     """Takes (B, C, H, W), returns logits (B, classes, H, W); the last rows and columns are repeated as far as needed.
 
     Nothing is normalised over an image, so that a piece of it, begun at a multiple of `step`, gives the logits of the
@@ -39,9 +40,9 @@ class _AnySize(nn.Module):
         rows, columns = (torch.arange(length, device=image.device) for length in (height, width))
         return logits.index_select(2, rows).index_select(3, columns)
 
+    @abstractmethod
     def logits(self, image: Tensor) -> Tensor:
         """The same for heights and widths divisible by `step`."""
-        raise NotImplementedError
 
 
 class UNet(_AnySize):

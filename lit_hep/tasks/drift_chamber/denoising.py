@@ -1,5 +1,6 @@
 """What every network of the task is judged by: hits with their scores, gathered, measured, drawn and written."""
 
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,9 +61,9 @@ class DenoisingTask(BaseTask):
         super().setup(stage)
         _ = self.data
 
+    @abstractmethod
     def logits(self, planes: Tensor) -> Tensor:
         """Hits (B, 36, 112) to logits of the same shape, of being from a track."""
-        raise NotImplementedError
 
     def forward(self, image: Tensor) -> Tensor:
         """Events (B, C, H, W) of either layout to scores (B, 36, 112), 0 where no wire has a hit."""

@@ -156,15 +156,21 @@ class Pix2PixGAN(DenoisingTask):
     def _native(self, logits: Tensor) -> Tensor:
         return unpad(logits.mean(1)) if self.hparams["net"] == "original" else logits[:, 0]
 
+    def loss_of(self, batch: dict[str, Tensor]) -> Tensor:
+        """Loss () of the hits, for a generator that learns alone."""
+        hits, counts = planes(batch["image"]), counted(batch)
+        return self.hit_loss(self.logits(hits), hits * counts[:, None, None], planes(batch["target"]))
+
     def step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """A step of each network; sums stay on the device."""
-        hits, truth, counts = planes(batch["image"]), planes(batch["target"]), counted(batch)
+        counts = counted(batch)
         events = average(counts.sum())
         if self.discriminator is None:
-            loss = self.hit_loss(self.logits(hits), hits * counts[:, None, None], truth)
+            loss = self.loss_of(batch)
             terms = [loss.detach()] + [loss.new_zeros(())] * (len(_LOGGED) - 1)
             self.descend(loss)
         else:
+            hits, truth = planes(batch["image"]), planes(batch["target"])
             loss, terms = self._compete(self.discriminator, hits, truth, counts / events)
         self._sums += events * torch.stack([*terms, loss.new_ones(())])
         if self.average is not None:
