@@ -46,6 +46,9 @@ class BareLoop:
         batch: Images a step.
         device: ``cpu`` or ``cuda``.
         variant: Differences to the configuration.
+
+    Attributes:
+        shape: Of what the network sees, without the batch.
     """
 
     def __init__(self, fitted: Fitted, batch: int, device: str, variant: Variant = Variant()) -> None:
@@ -60,17 +63,17 @@ class BareLoop:
         if variant.channels_last is not None:
             layout = torch.channels_last if variant.channels_last else torch.contiguous_format
             self.task.to(memory_format=layout)
+        self.step, self.loss = _KINDS[type(fitted.module).__name__]
+        self.shape = self._seen()
         hparams = fitted.module.hparams
         if hparams["compile"] if variant.compile is None else variant.compile:
             self.task.net.compile()
-        self.step, self.loss = _KINDS[type(fitted.module).__name__]
         rival = getattr(self.task, "discriminator", None)
         self.optimizers = [_optimizer(self.task.optimizer, self.task.net, variant)]
         if rival is not None:
             self.optimizers.append(_optimizer(self.task._rival[0], rival, variant))
 
-    def shape(self) -> tuple[int, ...]:
-        """Of what the network sees, without the batch."""
+    def _seen(self) -> tuple[int, ...]:
         seen: list[tuple[int, ...]] = []
         hook = self.task.net.register_forward_pre_hook(lambda net, images: seen.append(images[0].shape[1:]))
         self._validate()

@@ -1,21 +1,10 @@
 """A process that trains a workload one epoch at a time: `fit` as shipped, a bare loop, or naive Lightning."""
 
-import ctypes
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from benchmarks.protocol import serve
-
-_TRIM, _MAP = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of malloc.h
-
-
-def keep_memory() -> None:
-    """Have glibc keep freed blocks for the next step, in place of giving them back; elsewhere nothing is changed."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(_TRIM, 2**31 - 1)
-        mallopt(_MAP, 2**30) or mallopt(_MAP, 2**25)  # older versions take no more
 
 
 def prepare(options: dict[str, Any]) -> tuple[dict[str, Any], Callable[[], float]]:
@@ -23,14 +12,12 @@ def prepare(options: dict[str, Any]) -> tuple[dict[str, Any], Callable[[], float
 
     Args:
         options: ``kind`` (fit, bare or naive), ``workload``, ``batch``, ``images``, ``root``, ``device``, ``variant``,
-            ``malloc``, ``threads``, ``words``.
+            ``threads``, ``words``.
 
     Returns:
         Number of weights, images an epoch and shape of what the network sees; a function that trains an epoch and
         returns its seconds.
     """
-    if options["malloc"]:
-        keep_memory()
     import torch
 
     torch.set_num_threads(options["threads"])
@@ -50,7 +37,7 @@ def prepare(options: dict[str, Any]) -> tuple[dict[str, Any], Callable[[], float
     words = options["words"]
     first = fit(*place, words=words)
     loop = BareLoop(first, options["batch"], device, Variant(**options["variant"]))
-    about = {"parameters": parameters(loop.task), "images": first.images, "shape": loop.shape()}
+    about = {"parameters": parameters(loop.task), "images": first.images, "shape": loop.shape}
     if options["kind"] == "bare":
         return about, loop.steps
     return about, lambda: fit(*place, words=words).steps

@@ -26,8 +26,9 @@ def measure(settings: Settings, roofline: Roofline, tables: list[Table]) -> None
     table = Table(
         "Loop: fit ÷ bare loop",
         ["network", "batch", "fit, images/s", "bare, images/s", "steps: fit ÷ bare", "epoch: fit ÷ bare", "of limit"],
-        "Training steps of an epoch; the last ratio is of whole epochs: steps, validation, logs, checkpoints. Medians, "
-        "with the smallest and the largest. Limit: three times the network's multiply-adds over the matrix rate.",
+        "Training steps of the second epoch; the last ratio is of whole epochs: steps, validation, logs, checkpoints. "
+        "Medians, with the smallest and the largest. Limit: three times the network's multiply-adds over the matrix "
+        "rate.",
     )
     tables.append(table)
     for name in _QUICK if settings.quick else _CHOSEN:
@@ -40,27 +41,26 @@ def measure(settings: Settings, roofline: Roofline, tables: list[Table]) -> None
 
 def _compare(workload: Workload, batch: int, settings: Settings, roofline: Roofline, table: Table) -> None:
     root = data_of(workload, settings)
-    epochs = 2 if "compile" in str(workload.words) else 1  # compiling takes place in the first
-    first = fit(workload, batch, root, settings.device, epochs)
+    first = fit(workload, batch, root, settings.device)
     loop = BareLoop(first, batch, settings.device)
     whole: dict[str, list[float]] = {"fit": [], "bare": []}
 
     def with_fit() -> float:
         torch.compiler.reset()  # it gives up on a network that has been made anew too often
-        fitted = fit(workload, batch, root, settings.device, epochs)
+        fitted = fit(workload, batch, root, settings.device)
         whole["fit"].append(fitted.epoch)
         return fitted.steps
 
     def bare() -> float:
-        for _ in range(epochs):
-            steps = loop.steps()
+        loop.steps()
+        steps = loop.steps()
         whole["bare"].append(steps + loop.validation())
         return steps
 
     taken = alternate({"fit": with_fit, "bare": bare}, settings.repeats)
     epoch = {side: Figure(seconds[1:]) for side, seconds in whole.items()}
     rates = {side: first.images / seconds for side, seconds in taken.items()}
-    limit = training_limit(deepcopy_task(first.module, settings.device), loop.shape(), roofline)
+    limit = training_limit(deepcopy_task(first.module, settings.device), loop.shape, roofline)
     table.add(
         workload.title,
         batch,

@@ -98,7 +98,7 @@ def epoch(task: BaseTask, shape: tuple[int, ...], images: int, batch: int, devic
     def train() -> float:
         module.train()
         with quiet():
-            Trainer(max_epochs=1, accelerator="gpu" if device == "cuda" else "cpu", callbacks=[Clock()]).fit(
+            Trainer(max_epochs=2, accelerator="gpu" if device == "cuda" else "cpu", callbacks=[Clock()]).fit(
                 module, loader
             )
         return Clock.latest.steps[-1]

@@ -18,18 +18,17 @@ _CHOSEN = {
     "alexnet": (16,),
     "vgg11": (8,),
 }
-_FUSED = {"fused": True}
-_BARE: dict[str, dict[str, Any]] = {
-    "eager": {"variant": {"fused": False, "channels_last": False, "compile": False}},
-    "fused": {"variant": {**_FUSED, "channels_last": False, "compile": False}},
-    "fused, allocator": {"variant": {**_FUSED, "channels_last": False, "compile": False}, "malloc": True},
-    "fused, channels-last, allocator": {
-        "variant": {**_FUSED, "channels_last": True, "compile": False},
-        "malloc": True,
-    },
-    "the same, compiled": {"variant": {**_FUSED, "channels_last": True, "compile": True}, "malloc": True},
+_PLAIN = {"fused": False, "channels_last": False, "compile": False}
+_FUSED = {**_PLAIN, "fused": True}
+_LAST = {**_FUSED, "channels_last": True}
+_BARE: dict[str, tuple[dict[str, bool], int]] = {
+    "eager": (_PLAIN, 0),
+    "fused": (_FUSED, 0),
+    "fused, freed memory kept": (_FUSED, 1024),
+    "fused, channels-last, freed memory kept": (_LAST, 1024),
+    "the same, compiled": ({**_LAST, "compile": True}, 1024),
 }
-"""Bare loops that are tried; ``allocator``: glibc keeps freed memory."""
+"""Bare loops that are tried: variant, and MiB up to which blocks are kept (see `lit_hep.training.memory`)."""
 _COLOURED = {"unet": (3, 256, 256)}
 """Where the grey images of the simulator are repeated as colours within our network."""
 _NO_VIEWS = {"unet": ["--data.init_args.augmentation=none"]}
@@ -51,7 +50,7 @@ def measure(settings: Settings, roofline: Roofline, tables: list[Table]) -> None
 def _compare(name: str, batch: int, settings: Settings, table: Table) -> None:
     root = data_of(WORKLOADS[name], settings)
     common: dict[str, Any] = {"workload": name, "batch": batch, "device": settings.device, "threads": settings.threads}
-    common |= {"root": str(root), "variant": {}, "malloc": False, "words": _NO_VIEWS.get(name, [])}
+    common |= {"root": str(root), "variant": {}, "words": _NO_VIEWS.get(name, [])}
     bare = {key: _BARE[key] for key in ("eager",)} if settings.quick else _BARE
     with ExitStack() as stack:
 
@@ -62,8 +61,11 @@ def _compare(name: str, batch: int, settings: Settings, table: Table) -> None:
         mine = start(sys.executable, "benchmarks.contender", kind="fit")
         seen = {"shape": _COLOURED.get(name, mine.about["shape"]), "images": mine.about["images"]}
         peers = {"lit_hep, fit": mine}
-        for title, options in bare.items():
-            peers[f"bare, {title}"] = start(sys.executable, "benchmarks.contender", kind="bare", **options)
+        for title, (variant, kept) in bare.items():
+            words = [*common["words"], f"--memory.keep_mib={kept}"]
+            peers[f"bare, {title}"] = start(
+                sys.executable, "benchmarks.contender", kind="bare", variant=variant, words=words
+            )
         peers["naive Lightning"] = start(sys.executable, "benchmarks.contender", kind="naive", **seen)
         if name in NETWORKS:
             try:

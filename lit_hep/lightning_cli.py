@@ -22,6 +22,7 @@ from lit_hep.evaluation import look
 from lit_hep.parser import Parser, shorten
 from lit_hep.signals import signals
 from lit_hep.training.interruption import Interruption
+from lit_hep.training.memory import Memory, keep
 from lit_hep.training.run import RunLogger, check_resumable, open_checkpoint
 
 DESCRIPTION = "Detector images: train, judge and apply networks. Also: simulate, prepare, report, export (--help)"
@@ -136,8 +137,9 @@ class LitHepCLI(LightningCLI):
         return parser
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add the look of figures, ``--figures.style`` and ``--figures.vector``."""
+        """Add the look of figures, ``--figures.style`` and ``--figures.vector``, and ``--memory.keep_mib``."""
         parser.add_class_arguments(look.Look, "figures")
+        parser.add_class_arguments(Memory, "memory")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse, and turn ``--ckpt_path best|last|FILE`` into a file and the run it belongs to."""
@@ -203,6 +205,7 @@ class LitHepCLI(LightningCLI):
             )
         self._trained = {}
         look.choose(self._get(self.config_init, "figures"))
+        keep(self._get(self.config_init, "memory"))
         launcher = self.trainer.strategy.launcher
         if isinstance(launcher, _SubprocessScriptLauncher):
             signals.children = lambda: launcher.procs  # another list once they are started

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cases import CASES
+from cases import CASES, DATA
 from conftest import config
 from processes import launch
 from runs import checkpoint
@@ -49,7 +49,8 @@ def stopped(simulated, tmp_path, monkeypatch, capfd):
         Path("spoiling.py").write_text(SPOIL)
         spoil = [f"--trainer.callbacks.{key}={value}" for key, value in options.items()]
         case = CASES[name]
-        words = [*case.fit(simulated(case.task)), *words, "--trainer.callbacks+=spoiling.Spoil", *spoil]
+        words = [*case.fit(simulated(case.task)), f"{DATA}.steps_per_execution=1", *words]
+        words += ["--trainer.callbacks+=spoiling.Spoil", *spoil]
         with pytest.raises(SystemExit) as end:
             main(words)
         assert end.value.code == 2

@@ -46,8 +46,9 @@ class BaseDataModule(LightningDataModule, ABC):
         predict_root: File or folder to predict on, labels not needed; None takes the task's own test files.
         num_workers: Processes that load; 0 is fastest for data in memory.
         on_device: Keep all samples in the accelerator's memory.
-        steps_per_execution: Training batches that Lightning is given at a time, with an optimizer step after each: the
-            same steps at less cost, if they are short. ``--trainer.limit_train_batches`` then counts such groups.
+        steps_per_execution: Training batches that Lightning and its callbacks see at a time, with an optimizer step
+            after each: the same steps at less cost, if they are short. They see one by one where several processes
+            take part, gradients are accumulated, clipped or scaled, or a number of batches is set.
     """
 
     files: ClassVar[Sequence[str]] = ()
@@ -239,7 +240,7 @@ class BaseDataModule(LightningDataModule, ABC):
                 have the column ``counts`` (B,), False for samples that are there only to make batches equally long.
             weights: Relative frequency (n,) with which samples in memory are drawn.
         """
-        batch_size, group = self.hparams["batch_size"], self.hparams["steps_per_execution"] if train else 1
+        batch_size, group = self.hparams["batch_size"], self.group if train else 1
         if not train:
             batch_size = self.hparams["eval_batch_size"] or 4 * batch_size
         place = {
@@ -279,6 +280,22 @@ class BaseDataModule(LightningDataModule, ABC):
             number: Of the training batch in its epoch.
         """
         return batch
+
+    @property
+    def group(self) -> int:
+        """Training batches that Lightning sees at a time: `steps_per_execution`, or 1 where it has to see each."""
+        trainer = self.trainer
+        if trainer is None or self.hparams["steps_per_execution"] == 1:
+            return 1
+        one_by_one = (
+            trainer.world_size > 1,
+            trainer.accumulate_grad_batches != 1,
+            trainer.gradient_clip_val,
+            getattr(trainer.precision_plugin, "scaler", None),
+            isinstance(trainer.limit_train_batches, int),
+            isinstance(trainer.val_check_interval, int),
+        )
+        return 1 if any(one_by_one) else int(self.hparams["steps_per_execution"])
 
     @property
     def _epoch(self) -> int:

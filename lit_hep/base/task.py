@@ -88,7 +88,7 @@ class BaseTask(LightningModule, ABC):
         """Start from other weights if asked to; arrange memory and compile.
 
         Raises:
-            ConfigError: Batch norm cannot see all processes here, or several steps at a time cannot be taken.
+            ConfigError: Batch norm cannot see all processes here.
         """
         strategy = self.trainer.strategy
         if not torch.cuda.is_available():
@@ -96,38 +96,16 @@ class BaseTask(LightningModule, ABC):
             os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
         if stage == "fit" and getattr(strategy, "_layer_sync", None) and strategy.root_device.type == "cpu":
             raise ConfigError("sync_batchnorm works on GPUs only; leave --trainer.sync_batchnorm out")
-        if stage == "fit" and self.steps_per_execution > 1:
-            self._check_steps()
+        if stage == "fit" and getattr(self.trainer.datamodule, "group", 1) > 1:  # type: ignore[attr-defined]
             self.automatic_optimization = False
+            # Lightning compares steps with the number of groups
+            warnings.filterwarnings("ignore", "You're resuming from a checkpoint that ended before the epoch ended")
         if stage == "fit" and self.hparams["weights"] and self.trainer.ckpt_path is None:
             load_network(self.net, Path(self.hparams["weights"]))
         if self.hparams["channels_last"]:
             self.net.to(memory_format=torch.channels_last)
         if self.hparams["compile"]:
             self.net.compile()
-
-    @property
-    def steps_per_execution(self) -> int:
-        """Batches in a group, of which Lightning knows as one."""
-        data = self.trainer.datamodule  # type: ignore[attr-defined]
-        return int(data.hparams.get("steps_per_execution", 1)) if data is not None else 1
-
-    def _check_steps(self) -> None:
-        trainer = self.trainer
-        refused = {
-            "several processes": trainer.world_size > 1,
-            "--trainer.accumulate_grad_batches": trainer.accumulate_grad_batches != 1,
-            "--trainer.gradient_clip_val": trainer.gradient_clip_val,
-            f"--trainer.precision {trainer.precision}": getattr(trainer.precision_plugin, "scaler", None) is not None,
-        }
-        for what, wanted in refused.items():
-            if wanted:
-                raise ConfigError(
-                    f"steps_per_execution {self.steps_per_execution} does not go with {what}: "
-                    "set --data.init_args.steps_per_execution 1"
-                )
-        # Lightning compares steps with the number of groups
-        warnings.filterwarnings("ignore", "You're resuming from a checkpoint that ended before the epoch ended")
 
     @abstractmethod
     def loss_of(self, batch: dict[str, Tensor]) -> Tensor:
@@ -152,7 +130,8 @@ class BaseTask(LightningModule, ABC):
             return self.loss_of(batch)
         if not isinstance(batch, list):
             return self._step(batch)
-        data, first = self.data_of(BaseDataModule), batch_idx * self.steps_per_execution  # type: ignore[type-abstract]
+        data = self.data_of(BaseDataModule)  # type: ignore[type-abstract]
+        first = batch_idx * data.group
         loop, losses = self.trainer.fit_loop.epoch_loop, list[dict[str, Tensor]]()
         for number, part in enumerate(batch):
             if number:

@@ -153,7 +153,7 @@ class ProgressBar(TQDMProgressBar):
             loss = outputs["loss"]
             self._loss = float(loss.reshape(-1)[-1])
             if loss.dim():  # those of a group of batches, of which the last one may be smaller
-                size = trainer.datamodule.hparams["steps_per_execution"]  # type: ignore[attr-defined]
+                size = trainer.datamodule.group  # type: ignore[attr-defined]
                 bar.n = batch_idx * size + len(loss)
                 bar.total = bar.n if batch_idx + 1 == self.total_train_batches else self.total_train_batches * size
         bar.set_postfix(self.get_metrics(trainer, pl_module))

@@ -1,0 +1,39 @@
+"""Freed memory stays with the process, if it is to."""
+
+import subprocess
+import sys
+
+import pytest
+from conftest import CRATER
+
+from lit_hep.cli import main
+
+FAULTS = """
+import resource, sys
+from lit_hep.training.memory import Memory, keep
+
+keep(Memory(int(sys.argv[1])))
+for turn in range(20):
+    block = b"x" * (40 * 2**20)
+    del block
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc alone gives blocks back at once")
+def test_a_freed_block_is_there_for_the_next_step():
+    faults = {
+        size: int(subprocess.run([sys.executable, "-c", FAULTS, str(size)], capture_output=True, check=True).stdout)
+        for size in (0, 16, 1024)
+    }
+    assert faults[1024] < faults[16] / 5
+    assert faults[1024] < faults[0] / 5
+
+
+def test_a_negative_size_is_refused(simulated, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    words = ["fit", *CRATER, f"--data.init_args.root={simulated('crater')}"]
+    with pytest.raises(SystemExit) as end:
+        main([*words, "--memory.keep_mib=-1"])
+    assert end.value.code == 2
+    assert "--memory.keep_mib -1: must be 0 or more" in capfd.readouterr().err
