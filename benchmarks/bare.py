@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from benchmarks.roofline import timed
 from benchmarks.workloads import Fitted
 from lit_hep.base.task import BaseTask
+from lit_hep.data.batches import Groups
 from lit_hep.tasks.ccd.augmentation import augment
 from lit_hep.tasks.crater.augmentation import random_framing, random_symmetry
 from lit_hep.tasks.drift_chamber.layout import pad
@@ -56,7 +57,8 @@ class BareLoop:
         self.device, self.options = device, options
         self.batch = batch
         train, val = fitted.data.train_dataloader(), fitted.data.val_dataloader()
-        self.train, self.val = train.dataset, val.dataset
+        self.train = train.dataset.data if isinstance(train.dataset, Groups) else train.dataset
+        self.val = val.dataset
         self.chosen, self.held_out = train.sampler.index, val.sampler.index
         self.evaluated = val.sampler.batch_size
         self.views = getattr(fitted.data, "_views", None)

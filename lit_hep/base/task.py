@@ -1,21 +1,18 @@
 """The frame of every task."""
 
 import os
-import sys
-import warnings
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import torch
-from lightning.pytorch import LightningDataModule, LightningModule
+from lightning.pytorch import LightningDataModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from lit_hep.base.datamodule import BaseDataModule
+from lit_hep.base.learning import Learner
 from lit_hep.base.processes import average_batch_norm
 from lit_hep.base.products import log_figures
 from lit_hep.data.seeds import run_seed, seed_all
@@ -29,11 +26,11 @@ if TYPE_CHECKING:
 Data = TypeVar("Data", bound=LightningDataModule)
 
 
-class BaseTask(LightningModule, ABC):
+class BaseTask(Learner):
     """A LightningModule of four hooks, called in this order at construction.
 
     Hyperparameters are saved, then `configure_models` (which sets `self.net`), `configure_losses` and
-    `configure_metrics` are called; each reads `self.hparams`. A task learns by `loss_of`, or has a `step` of its own.
+    `configure_metrics` are called; each reads `self.hparams`.
 
     Args:
         optimizer: Any optimizer, given by its class and arguments.
@@ -45,11 +42,6 @@ class BaseTask(LightningModule, ABC):
         figures_every_n_epochs: How often TensorBoard gets figures of the validation, samples with what was predicted
             among them, beside those at the end of training; 0 never, not at the end either.
     """
-
-    monitor: str = "val_loss"
-    """Quantity that checkpoints, early stopping and the plateau follow; equal on all processes."""
-    mode: Literal["min", "max"] = "min"
-    """Whether small or large is good."""
 
     def __init__(
         self,
@@ -66,7 +58,6 @@ class BaseTask(LightningModule, ABC):
         # a checkpoint holds tensors and plain values only; the command line gives dicts in their place
         self.save_hyperparameters(ignore=[name for name, value in self.hparams.items() if callable(value)])
         self.optimizer, self.scheduler = optimizer, scheduler
-        self.learning_rate: float | None = None
         self._drawn: int | None = None
         self.net: nn.Module
         self.configure_models()
@@ -90,81 +81,19 @@ class BaseTask(LightningModule, ABC):
         Raises:
             ConfigError: Batch norm cannot see all processes here.
         """
+        super().setup(stage)
         strategy = self.trainer.strategy
         if not torch.cuda.is_available():
             # Lightning has torch ask the NVIDIA driver at every optimizer step, in vain where there is none
             os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
         if stage == "fit" and getattr(strategy, "_layer_sync", None) and strategy.root_device.type == "cpu":
             raise ConfigError("sync_batchnorm works on GPUs only; leave --trainer.sync_batchnorm out")
-        if stage == "fit" and getattr(self.trainer.datamodule, "group", 1) > 1:  # type: ignore[attr-defined]
-            self.automatic_optimization = False
-            # Lightning compares steps with the number of groups
-            warnings.filterwarnings("ignore", "You're resuming from a checkpoint that ended before the epoch ended")
         if stage == "fit" and self.hparams["weights"] and self.trainer.ckpt_path is None:
             load_network(self.net, Path(self.hparams["weights"]))
         if self.hparams["channels_last"]:
             self.net.to(memory_format=torch.channels_last)
         if self.hparams["compile"]:
             self.net.compile()
-
-    @abstractmethod
-    def loss_of(self, batch: dict[str, Tensor]) -> Tensor:
-        """Loss of a training batch."""
-
-    def step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Learn from a batch.
-
-        Returns:
-            ``loss``, and others whose name ends so, each ().
-        """
-        loss = self.loss_of(batch)
-        self.descend(loss)
-        return {"loss": loss.detach()}
-
-    def training_step(self, batch: Any, batch_idx: int) -> Any:
-        """Loss of a batch, by which Lightning takes the step; or the steps of a group of batches, one after another.
-
-        Of a group, random views of a batch are drawn after the step before: dropout draws from the same generator.
-        """
-        if self.automatic_optimization:
-            return self.loss_of(batch)
-        if not isinstance(batch, list):
-            return self._step(batch)
-        data = self.data_of(BaseDataModule)  # type: ignore[type-abstract]
-        first = batch_idx * data.group
-        loop, losses = self.trainer.fit_loop.epoch_loop, list[dict[str, Tensor]]()
-        for number, part in enumerate(batch):
-            if number:
-                if -1 < loop.max_steps <= self.global_step:
-                    break
-                loop._batches_that_stepped += 1  # by which loggers count; Lightning adds 1 itself
-            losses.append(self._step(data.form(part, first + number)))
-        return {name: torch.stack([loss[name] for loss in losses]) for name in losses[0]}
-
-    def _step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        losses = self.step(batch)
-        torch.clear_autocast_cache()  # else the next step would see the weights before this one
-        for config in self.trainer.lr_scheduler_configs:
-            if config.interval == "step":
-                config.scheduler.step()  # type: ignore[call-arg]
-        return losses
-
-    def descend(self, loss: Tensor, number: int = 0) -> None:
-        """A step of an optimizer, where Lightning is not to take it.
-
-        Args:
-            loss: To be made smaller.
-            number: Of the optimizer.
-        """
-        optimizers = self.optimizers(use_pl_optimizer=True)
-        optimizer: Any = optimizers[number] if isinstance(optimizers, list) else optimizers
-        optimizer.zero_grad()
-        self.manual_backward(loss)
-        optimizer.step()
-
-    def configure_optimizers(self) -> Any:
-        """Optimizer and scheduler of the configuration."""
-        return self.scheduled(self.parameters(), self.optimizer, self.scheduler)
 
     def _folder(self, name: str) -> Path:
         return Path(self.trainer.log_dir or ".", name)  # to be asked for on all processes
@@ -194,25 +123,6 @@ class BaseTask(LightningModule, ABC):
     @abstractmethod
     def answers(self, image: Tensor) -> Tensor:
         """What the exported network answers to images as the files have them: probabilities, float32."""
-
-    def scheduled(
-        self, parameters: Iterable[nn.Parameter], optimizer: OptimizerCallable, scheduler: LRSchedulerCallable | None
-    ) -> dict[str, Any]:
-        """Optimizer of some parameters, and its scheduler, as Lightning wants them."""
-        try:
-            made = optimizer(parameters)
-        except ValueError as error:
-            raise ConfigError(f"optimizer: {error}") from error
-        if self.learning_rate is not None:
-            for group in made.param_groups:
-                group["lr"] = self.learning_rate
-        if scheduler is None:
-            return {"optimizer": made}
-        config = {"scheduler": scheduler(made), "interval": self.hparams["scheduler_interval"]}
-        if isinstance(config["scheduler"], ReduceLROnPlateau):
-            # Lightning steps a plateau after the checkpoint is written; see on_train_epoch_end
-            config |= {"monitor": self.monitor, "interval": "epoch", "frequency": sys.maxsize}
-        return {"optimizer": made, "lr_scheduler": config}
 
     def figures(self) -> Iterable[tuple[str, "Figure"]]:
         """Figures of the latest validation with their names, samples and predictions among them."""
@@ -251,25 +161,3 @@ class BaseTask(LightningModule, ABC):
         """Judge the same network on all processes, and the one that the checkpoint will hold."""
         if self.trainer.state.fn == TrainerFn.FITTING:
             average_batch_norm(self)
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Let a run be resumed with another number of steps at a time: Lightning counts by hand-made steps apart."""
-        steps = {"ready": checkpoint["global_step"], "completed": checkpoint["global_step"]}
-        if "loops" not in checkpoint:
-            return
-        loops = checkpoint["loops"]["fit_loop"]
-        loops["epoch_loop.manual_optimization.optim_step_progress"]["total"] = dict(steps)
-        loops["epoch_loop.automatic_optimization.optim_progress"]["optimizer"]["step"]["total"] = dict(steps)
-
-    def on_train_epoch_end(self) -> None:
-        """Step schedulers as far as Lightning does not, before the checkpoint is written; log the learning rates."""
-        for config in self.trainer.lr_scheduler_configs:
-            value = self.trainer.callback_metrics.get(self.monitor)
-            if isinstance(config.scheduler, ReduceLROnPlateau):
-                if value is not None:
-                    config.scheduler.step(value)
-            elif config.interval == "epoch" and not self.automatic_optimization:
-                config.scheduler.step()
-        for number, optimizer in enumerate(self.trainer.optimizers):
-            name = f"lr-{type(optimizer).__name__}" + (f"-{number}" if number else "")
-            self.log(name, optimizer.param_groups[0]["lr"], sync_dist=True)
