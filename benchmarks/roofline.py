@@ -1,4 +1,4 @@
-"""What the machine can do at best: matrix products, copies in memory, reading from disk."""
+"""What the machine can do at best: matrix products, convolutions, copies in memory, reading from disk."""
 
 import os
 import time
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from benchmarks.engine import Figure, Settings, Table, alternate
 from lit_hep.nets.cost import multiply_adds
 
+_CHANNELS = 64
 _TRAINED = 3  # forward; gradients by the inputs and by the weights cost as much each
 
 
@@ -21,7 +22,7 @@ class Roofline:
     """Measured bounds.
 
     Args:
-        products: Multiply-adds a second of a product of float32 matrices.
+        products: Multiply-adds a second of a product of float32 matrices or of a convolution, whichever has more.
         copied: Bytes a second that are read, and as many written, by a copy in memory.
         read: Bytes a second from a file that is not in memory.
     """
@@ -31,7 +32,7 @@ class Roofline:
     read: float
 
     def trained(self, net: nn.Module, shape: tuple[int, ...], more: float = 0) -> float:
-        """Images a second in training if every layer were a large matrix product.
+        """Images a second in training if every layer were as fast as the fastest.
 
         Args:
             net: The network.
@@ -70,22 +71,38 @@ def measure(settings: Settings, tables: list[Table]) -> Roofline:
     file = settings.scratch / "bytes"
     file.write_bytes(os.urandom(length))
     product, copy = partial(torch.mm, matrix, matrix), partial(_copy, there, back)
+    convolution = nn.Conv2d(_CHANNELS, _CHANNELS, 3, padding=1, bias=False).to(settings.device).requires_grad_(False)
+    image = torch.rand(8, _CHANNELS, side // 16, side // 16, device=settings.device)
+    layout = torch.channels_last
+    convolve = partial(convolution.to(memory_format=layout), image.to(memory_format=layout))  # type: ignore[call-overload]
     taken = alternate(
         {
             "product": lambda: timed(product, settings.device),
+            "convolution": lambda: timed(convolve, settings.device),
             "copy": lambda: timed(copy),
             "read": lambda: timed(lambda: read_cold(file)),
         },
         settings.repeats,
     )
     file.unlink()
-    rates = side**3 / taken["product"], length / taken["copy"], length / taken["read"]
+    amounts = {
+        "product": side**3,
+        "convolution": 9 * _CHANNELS * image.numel(),
+        "copy": length,
+        "read": length,
+    }
+    rates = {name: amount / taken[name] for name, amount in amounts.items()}
     table = Table("Limits", ["of", "rate", "unit"], "What all shares below are of, measured in the same run.")
-    table.add(f"product of float32 matrices, {side} × {side}", Figure([v / 1e9 for v in rates[0].values]), "10⁹ MAC/s")
-    table.add("copy in memory", Figure([v / 2**30 for v in rates[1].values]), "GiB/s read, as much written")
-    table.add("reading a file not in memory", Figure([v / 2**30 for v in rates[2].values]), "GiB/s")
+    for name, what, unit, scale in (
+        ("product", f"product of float32 matrices, {side} × {side}", "10⁹ MAC/s", 1e9),
+        ("convolution", f"convolution 3 × 3 of float32, {list(image.shape)}, channels last", "10⁹ MAC/s", 1e9),
+        ("copy", "copy in memory", "GiB/s read, as much written", 2**30),
+        ("read", "reading a file not in memory", "GiB/s", 2**30),
+    ):
+        table.add(what, Figure([value / scale for value in rates[name].values]), unit)
     tables.append(table)
-    return Roofline(*(rate.median for rate in rates))
+    products = max(rates["product"].median, rates["convolution"].median)
+    return Roofline(products, rates["copy"].median, rates["read"].median)
 
 
 def _copy(there: Tensor, back: Tensor) -> None:

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from lit_hep.nets.cost import multiply_adds, parameters
+from lit_hep.nets.dropout import Dropout
 from lit_hep.nets.lenet import LeNet5
 from lit_hep.nets.phinet import PhiNet
 from lit_hep.nets.resnet import ResNet
@@ -69,3 +70,19 @@ def test_phinet_looks_at_the_rows_around_the_seed():
 def test_cost_is_counted_as_on_paper():
     net = nn.Sequential(nn.Conv2d(3, 5, 3, bias=False), nn.Flatten(), nn.Linear(5 * 6 * 6, 7))
     assert multiply_adds(net, (3, 8, 8)) == 6 * 6 * 5 * 3 * 9 + 5 * 6 * 6 * 7
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_dropout_drops_its_share_and_keeps_the_mean(layout):
+    image = torch.ones(3, 5, 67, 101).to(memory_format=layout).requires_grad_()  # no multiple of four
+    dropout = Dropout(0.18)
+    seen = dropout(image)
+    assert seen.is_contiguous(memory_format=layout)
+    seen.sum().backward()
+    assert torch.equal(seen, image.grad)
+    assert seen.unique().tolist() == pytest.approx([0, 1 / 0.82])
+    for lane in range(4):  # of each 64 bits
+        assert (seen.detach().flatten()[lane::4] == 0).float().mean() == pytest.approx(0.18, abs=0.01)
+    assert not torch.equal(seen, dropout(image))
+    assert torch.equal(dropout.eval()(image), image)
+    assert torch.equal(Dropout(0.0)(image), image) and not Dropout(1.0)(image).any()

@@ -40,13 +40,13 @@ class ClassificationTask(BaseTask):
     """
 
     threshold: Tensor
-    _sums: Tensor
 
     def __init__(self, threshold: float | None = None, **kwargs: Any) -> None:
         if threshold is not None and not 0 < threshold < 1:
             raise ConfigError(f"threshold {threshold}: must lie between 0 and 1")
         self._fixed_threshold = threshold
         self._kept: list[tuple[Tensor, ...]] = []
+        self._learnt: list[tuple[Tensor, Tensor, Tensor]] = []
         self._validated: Scores | None = None
         super().__init__(**kwargs)
 
@@ -56,9 +56,8 @@ class ClassificationTask(BaseTask):
         return int(self.hparams.get("num_classes", 2))
 
     def configure_metrics(self) -> None:
-        """Decision threshold, and training counts (loss, right, all) on the device."""
+        """Decision threshold."""
         self.register_buffer("threshold", torch.tensor(0.5 if self._fixed_threshold is None else self._fixed_threshold))
-        self.register_buffer("_sums", torch.zeros(3), persistent=False)
 
     def decide_at(self, threshold: float | None) -> None:
         """Fix the decision threshold, or have it chosen on each validation (None)."""
@@ -105,23 +104,25 @@ class ClassificationTask(BaseTask):
         return self.probabilities(self.outputs(image))
 
     def loss_of(self, batch: dict[str, Tensor]) -> Tensor:
-        """Mean loss, weighted if the batch has weights; counts stay on the device."""
-        logits = self.outputs(batch["image"])
-        losses, counts = self.losses(logits, batch["label"]), counted(batch)
-        count = counts.sum()
-        with torch.no_grad():
-            probability, label = self.probabilities(logits), batch["label"]
-            # at .5: the threshold of the last validation belongs to other weights
-            right = (probability > 0.5) == (label > 0.5) if self.num_classes == 2 else probability.argmax(1) == label
-            self._sums += torch.stack([(losses * counts).sum(), (right * counts).sum(), count])
+        """Mean loss, weighted if the batch has weights; what it came from is kept until the epoch's end."""
+        outputs, label, counts = self.outputs(batch["image"]), batch["label"], counted(batch)
+        self._learnt.append((outputs.detach(), label, counts))
+        losses = self.losses(outputs, label)
+        if not batch.keys() & {"counts", "weight"}:
+            return losses.mean()
         weight = counts * batch["weight"] if "weight" in batch else counts
-        return (losses * weight).sum() / average(count)
+        return (losses * weight).sum() / average(counts.sum())
 
     def on_train_epoch_end(self) -> None:
-        """Turn the epoch's counts into ``train_loss`` and ``train_accuracy``."""
-        loss, right, count = self.trainer.strategy.reduce(self._sums, reduce_op="sum").tolist()
-        self._sums.zero_()
-        self.log_dict({"train_loss": loss / count, "train_accuracy": right / count}, sync_dist=True)
+        """Log ``train_loss`` and ``train_accuracy`` of what the steps have kept."""
+        outputs, label, counts = (torch.cat(column) for column in zip(*self._learnt, strict=True))
+        self._learnt.clear()
+        probability = self.probabilities(outputs)
+        # at .5: the threshold of the last validation belongs to other weights
+        right = (probability > 0.5) == (label > 0.5) if self.num_classes == 2 else probability.argmax(1) == label
+        part = torch.stack([(value * counts).sum() for value in (self.losses(outputs, label), right)] + [counts.sum()])
+        loss, number, count = self.trainer.strategy.reduce(part, reduce_op="sum").tolist()
+        self.log_dict({"train_loss": loss / count, "train_accuracy": number / count}, sync_dist=True)
         super().on_train_epoch_end()
 
     def evaluation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:

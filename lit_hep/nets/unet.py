@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lit_hep.nets.dropout import Dropout
+
 Activation = Literal["elu", "relu", "leaky_relu", "gelu"]
 _ACTIVATIONS: dict[Activation, type[nn.Module]] = {
     "elu": nn.ELU,
@@ -81,7 +83,7 @@ class UNet(_AnySize):
             for number, ins in enumerate((inputs, outputs)):
                 layers.append(nn.Conv2d(ins, outputs, 3, padding=1, bias=not batch_norm))
                 layers += [nn.BatchNorm2d(outputs)] * batch_norm + [_ACTIVATIONS[activation]()]
-                layers += [nn.Dropout(dropout)] * (number == 0)
+                layers += [Dropout(dropout)] * (number == 0)
             return nn.Sequential(*layers)
 
         self.down = nn.ModuleList(map(pair, [channels, *widths], widths))
