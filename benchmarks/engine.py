@@ -4,7 +4,7 @@ import json
 import os
 import platform
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ class Settings:
         quick: Smallest sizes: shows that all works, and no figure that means anything.
         tensorflow: Python interpreter that can import TensorFlow.
         scratch: Folder for data and runs.
+        networks: Names of those to measure; None measures all.
     """
 
     repeats: int
@@ -29,6 +30,11 @@ class Settings:
     quick: bool
     tensorflow: str
     scratch: Path
+    networks: Sequence[str] | None = None
+
+    def chosen(self, networks: Iterable[str]) -> list[str]:
+        """Those of some networks that are to be measured."""
+        return [name for name in networks if self.networks is None or name in self.networks]
 
 
 @dataclass(frozen=True)

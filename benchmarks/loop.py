@@ -31,7 +31,7 @@ def measure(settings: Settings, roofline: Roofline, tables: list[Table]) -> None
         "rate.",
     )
     tables.append(table)
-    for name in _QUICK if settings.quick else _CHOSEN:
+    for name in settings.chosen(_QUICK if settings.quick else _CHOSEN):
         workload = WORKLOADS[name]
         if settings.quick:
             workload = replace(workload, words=[*workload.words, *_QUICK[name]])

@@ -42,8 +42,9 @@ def measure(settings: Settings, roofline: Roofline, tables: list[Table]) -> None
         "Training steps only, each contender in a process of its own, all taking turns. Keras, naive Lightning: Adam.",
     )
     tables.append(table)
-    for name, batches in {"crater_original": (8,)}.items() if settings.quick else _CHOSEN.items():
-        for batch in batches:
+    sizes = {"crater_original": (8,)} if settings.quick else _CHOSEN
+    for name in settings.chosen(sizes):
+        for batch in sizes[name]:
             _compare(name, batch, settings, table)
 
 
