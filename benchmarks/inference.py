@@ -14,6 +14,7 @@ from benchmarks.roofline import Roofline, share, timed
 from benchmarks.workloads import build
 from lit_hep.base.task import BaseTask
 from lit_hep.evaluation.export import Interface, export
+from lit_hep.training.memory import Memory, keep
 
 _CHOSEN = {
     "e/γ, LeNet-5": (["electron_photon"], None, 256),
@@ -29,6 +30,7 @@ _SECONDS = 0.3  # of each measurement, at least
 
 def measure(settings: Settings, roofline: Roofline, tables: list[Table]) -> None:
     """Measure all networks."""
+    keep(Memory())  # as the command line does
     table = Table(
         "Inference",
         ["network", "batch", "way", "images/s", "µs a call", "of limit"],
