@@ -93,12 +93,12 @@ def test_best_and_last_in_a_new_process_and_old_runs_are_left_alone(crater_root)
 
 
 def test_workers_change_nothing(crater_root):
-    states = []
-    for workers in ("0", "1"):
-        options = ["--data.init_args.num_workers", workers, "--data.init_args.augment", "true"]
-        main(["fit", *ORIGINAL, *options, "--trainer.max_epochs", "1"])
-        main(["fit", *ORIGINAL, *options, "--trainer.max_epochs", "2", "--ckpt_path", "last"])
-        states.append(checkpoint(f"checkpoints/crater/version_{workers}/last.ckpt")["state_dict"])
+    words = [*ORIGINAL, "--data.init_args.augment", "true"]
+    main(["fit", *words, "--trainer.max_epochs", "2"])
+    words += ["--data.init_args.num_workers", "1"]
+    main(["fit", *words, "--trainer.max_epochs", "1"])
+    main(["fit", *words, "--trainer.max_epochs", "2", "--ckpt_path", "last"])
+    states = [checkpoint(f"checkpoints/crater/version_{run}/last.ckpt")["state_dict"] for run in (0, 1)]
     assert same(*states)
 
 
