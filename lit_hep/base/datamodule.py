@@ -284,18 +284,13 @@ class BaseDataModule(LightningDataModule, ABC):
     @property
     def group(self) -> int:
         """Training batches that Lightning sees at a time: `steps_per_execution`, or 1 where it has to see each."""
-        trainer = self.trainer
-        if trainer is None or self.hparams["steps_per_execution"] == 1:
+        trainer, size = self.trainer, int(self.hparams["steps_per_execution"])
+        if trainer is None or size == 1:
             return 1
-        one_by_one = (
-            trainer.world_size > 1,
-            trainer.accumulate_grad_batches != 1,
-            trainer.gradient_clip_val,
-            getattr(trainer.precision_plugin, "scaler", None),
-            isinstance(trainer.limit_train_batches, int),
-            isinstance(trainer.val_check_interval, int),
-        )
-        return 1 if any(one_by_one) else int(self.hparams["steps_per_execution"])
+        added_up = trainer.world_size > 1, trainer.accumulate_grad_batches != 1
+        changed = trainer.gradient_clip_val, getattr(trainer.precision_plugin, "scaler", None)
+        numbered = isinstance(trainer.limit_train_batches, int), isinstance(trainer.val_check_interval, int)
+        return 1 if any((*added_up, *changed, *numbered)) else size
 
     @property
     def _epoch(self) -> int:
