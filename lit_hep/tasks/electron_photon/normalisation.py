@@ -60,7 +60,7 @@ class Normalise(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, 2, H, W) to (B, C, H, W)."""
-        if [(number, "none") for number in range(2)] == self._scalings:
+        if self._scalings == [(0, "none"), (1, "none")]:
             return image
         return torch.cat([self._scale(image[:, n : n + 1], n, how) for n, how in self._scalings], dim=1)
 
