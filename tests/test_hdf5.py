@@ -57,6 +57,36 @@ def test_rows_come_in_the_order_asked_for(data):
     assert [start for start, _ in table.slabs(["all"])] == list(range(0, 230, 20))
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"compression": "gzip"},
+        {"compression": "gzip", "shuffle": True},
+        {"compression": "gzip", "fletcher32": True},
+        {"compression": "lzf"},
+        {"compression": "gzip", "chunks": (20, 8, 16)},
+        {"compression": "gzip", "dtype": ">f4"},
+        {"chunks": None},
+    ],
+    ids=str,
+)
+def test_rows_are_the_same_however_they_are_stored(tmp_path, options, monkeypatch):
+    monkeypatch.setattr("lit_hep.data.hdf5._READ", 1)
+    values = np.random.default_rng(0).random((50, 16, 16), np.float32)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("x", data=values, **({"chunks": (20, 16, 16)} | options))
+    table, rows = open_table(tmp_path / "a.h5", ("x",)), np.array([49, 3, 20, 41, 2])
+    assert np.array_equal(table.take(rows, ["x"])["x"], values[rows])
+    assert np.array_equal(table.read(["x"])["x"], values)
+
+
+def test_chunks_never_written_are_zero(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        stored = file.create_dataset("x", (50, 4), np.float32, chunks=(20, 4), compression="gzip")
+        stored[:20] = 1
+    assert (open_table(tmp_path / "a.h5", ("x",)).read(["x"])["x"].sum(1) == [4] * 20 + [0] * 30).all()
+
+
 def test_any_samples_of_several_files(data):
     index = torch.from_numpy(np.random.default_rng(1).permutation(ROWS)[:100])
     got = data[index]

@@ -61,8 +61,9 @@ class Table:
         """
         span = self.span(names)
         with self.open() as file:
+            stored = {name: file[name] for name in names}
             for start in range(0, len(self), span):
-                rows = {name: self._read(file, name, start, start + span) for name in names}
+                rows = {name: self._read(name, found, start, start + span) for name, found in stored.items()}
                 for name, values in rows.items():
                     if values.dtype.kind == "f" and not np.isfinite(values).all():
                         wrong = ~np.isfinite(values.reshape(len(values), -1)).all(1)
@@ -108,20 +109,24 @@ class Table:
         order = np.argsort(rows, kind="stable")
         spans = rows[order] // self.span(names)
         with self.open() as file:
+            stored = {name: file[name] for name in names}
             for run in np.split(order, np.flatnonzero(np.diff(spans)) + 1) if len(rows) else ():
                 first, last = int(rows[run[0]]), int(rows[run[-1]])
-                for name in names:
-                    into[name][places[run]] = self._read(file, name, first, last + 1)[rows[run] - first]
+                for name, found in stored.items():
+                    into[name][places[run]] = self._read(name, found, first, last + 1)[rows[run] - first]
         return into
 
-    def _read(self, file: Any, name: str, start: int, stop: int) -> NDArray[Any]:
+    def _read(self, name: str, found: Any, start: int, stop: int) -> NDArray[Any]:
         try:
-            values: NDArray[Any] = file[name][start:stop]
+            values = _inflated(found, start, stop)
+            if values is None:
+                values = found[start:stop]
         except Exception as error:  # h5py has many kinds for what the HDF5 library complains of
             raise DataError(
                 f"{self.path}: rows {start}..{stop - 1} of {name!r} cannot be read: damaged; copy it again"
             ) from error
-        return values.astype(self.dtypes[name], copy=False)
+        converted: NDArray[Any] = values.astype(self.dtypes[name], copy=False)
+        return converted
 
     @contextmanager
     def open(self) -> Iterator[Any]:
@@ -180,6 +185,31 @@ def open_table(path: Path, names: Sequence[str], optional: Sequence[str] = ()) -
         lengths = ", ".join(f"{name!r} {shape[0]}" for name, shape in table.shapes.items())
         raise DataError(f"{path}: data sets that belong together differ in length: {lengths} rows")
     return table
+
+
+def _inflated(found: Any, start: int, stop: int) -> NDArray[Any] | None:
+    """Some rows of a data set whose chunks are gzip and no more, three times as fast as HDF5 does it.
+
+    Returns:
+        The rows; None if the chunks are otherwise, or damaged: HDF5 has to read them, or to say what is wrong.
+    """
+    from zlib_ng import zlib_ng
+
+    if found.compression != "gzip" or found.shuffle or found.fletcher32 or found.chunks[1:] != found.shape[1:]:
+        return None
+    step, stop = found.chunks[0], min(stop, len(found))
+    begin = start - start % step
+    rows = np.empty((-(-(stop - begin) // step) * step, *found.shape[1:]), found.dtype)
+    for number, chunk in enumerate(rows.reshape(-1, *found.chunks)):
+        try:
+            unfiltered, packed = found.id.read_direct_chunk((begin + number * step, *(0 for _ in found.shape[1:])))
+            content = zlib_ng.decompressobj().decompress(packed, chunk.nbytes)
+        except Exception:  # of many kinds; chunks that were never written among them
+            return None
+        if unfiltered or len(content) != chunk.nbytes:
+            return None
+        chunk[...] = np.frombuffer(content, found.dtype).reshape(found.chunks)
+    return rows[start - begin : stop - begin]
 
 
 def _check(path: Path, name: str, found: Any) -> None:

@@ -1,7 +1,7 @@
 """Samples that do not fit in memory, streamed from HDF5 files a block at a time.
 
 An epoch is a sequence of blocks. Each holds whole chunks, drawn at random, of every file in the same shares; its
-samples are shuffled and cut into batches while the next block is being read.
+samples are shuffled and cut into batches.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -152,23 +152,31 @@ class EpochBlocks(DistributedSampler[Any]):
 
 
 class BlockLoader:
-    """Reads blocks, ahead of time, and gives batches: the same for any number of workers.
+    """Reads blocks and gives batches: the same for any number of workers.
 
     Args:
         data: Where the samples are.
         sampler: Of the blocks.
         batch_size: Samples a batch.
-        num_workers: Processes that read; with 0 a thread does.
+        num_workers: Processes that read ahead.
         group: Batches given at a time, as a list; 1 gives each alone.
+        ahead: Without workers, have a thread read ahead. Not where the processor learns: the two would wait for the
+            same cores and caches.
     """
 
     batch_sampler = None  # as in a DataLoader of batch_size None: Lightning looks for it
 
     def __init__(
-        self, data: StreamedColumns, sampler: EpochBlocks, batch_size: int, num_workers: int = 0, group: int = 1
+        self,
+        data: StreamedColumns,
+        sampler: EpochBlocks,
+        batch_size: int,
+        num_workers: int = 0,
+        group: int = 1,
+        ahead: bool = False,
     ) -> None:
         self.dataset, self.sampler, self.batch_size, self.num_workers = data, sampler, batch_size, num_workers
-        self.group = group
+        self.group, self.ahead = group, ahead and not num_workers
         self.sizes = batch_sizes(sampler.samples, batch_size)
 
     def __len__(self) -> int:
@@ -186,7 +194,7 @@ class BlockLoader:
                 prefetch_factor=1 if self.num_workers else None,
             )
         )
-        each = batches(blocks if self.num_workers else ahead(blocks), self.sizes)
+        each = batches(ahead(blocks) if self.ahead else blocks, self.sizes)
         return each if self.group == 1 else grouped(each, self.group)
 
 
