@@ -14,7 +14,6 @@ from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only, rank_zero_warn
 
 from lit_hep.base.datamodule import BaseDataModule
-from lit_hep.base.processes import said_by_another
 from lit_hep.base.task import BaseTask
 from lit_hep.data.files import reason, replacing, sweep
 from lit_hep.errors import CheckpointError, ConfigError, OutputError, UserError
@@ -23,6 +22,7 @@ from lit_hep.parser import Parser, shorten
 from lit_hep.signals import signals
 from lit_hep.training.interruption import Interruption
 from lit_hep.training.memory import Memory, keep
+from lit_hep.training.processes import said_by_another
 from lit_hep.training.run import RunLogger, check_resumable, open_checkpoint
 
 DESCRIPTION = "Detector images: train, judge and apply networks. Also: simulate, prepare, report, export (--help)"

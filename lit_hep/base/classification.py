@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lit_hep.base.datamodule import BaseDataModule
-from lit_hep.base.processes import average, counted, joined
 from lit_hep.base.products import log_figures, write_figures, write_json, write_npz, write_report
 from lit_hep.base.scores import Scores
 from lit_hep.base.task import BaseTask
 from lit_hep.data.runs import read_history
 from lit_hep.errors import ConfigError
 from lit_hep.evaluation.classification import best_threshold
+from lit_hep.training.processes import average, counted, joined
 from lit_hep.training.run import RunLogger
 
 if TYPE_CHECKING:

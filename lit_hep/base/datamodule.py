@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from lit_hep.base.processes import of_first, several, together
 from lit_hep.data.batches import Column, Columns, EpochBatches, Groups, Marked, as_is
 from lit_hep.data.files import fill, is_vacant
 from lit_hep.data.seeds import run_seed
 from lit_hep.data.splits import SplitRule, Splits, check_classes, digest, saved_splits
 from lit_hep.data.streaming import BlockLoader, EpochBlocks, StreamedColumns
 from lit_hep.errors import ConfigError, DataError, UserError
+from lit_hep.training.processes import of_first, several, together
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -13,11 +13,11 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 
 from lit_hep.base.learning import Learner
-from lit_hep.base.processes import average_batch_norm
 from lit_hep.base.products import log_figures
 from lit_hep.data.seeds import run_seed, seed_all
 from lit_hep.errors import ConfigError
 from lit_hep.evaluation.export import Interface
+from lit_hep.training.processes import average_batch_norm
 from lit_hep.training.run import RunLogger, load_network
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lit_hep.data.files import replacing
 from lit_hep.errors import TrainingError
+from lit_hep.training.processes import of_each
 
 _NAME = "not_finite.json"
 
@@ -94,7 +95,7 @@ class FiniteLoss(Callback):
         Raises:
             TrainingError: On the first process; the others end in silence.
         """
-        found = _gather([_told(trainer, step) for step in steps[:1]])
+        found = [told for one in of_each([_told(trainer, step) for step in steps[:1]]) for told in one]
         path = Path(trainer.log_dir or ".", _NAME)  # to be asked for on all processes
         if not trainer.is_global_zero:
             raise SystemExit(0)  # Lightning would kill the first process at any other code
@@ -124,12 +125,3 @@ def _told(trainer: Trainer, step: _Step) -> dict[str, Any]:
     known = getattr(trainer.datamodule, "ids", np.asarray)  # type: ignore[attr-defined]
     ids = known(step.samples.cpu().numpy()).tolist() if step.samples is not None else []
     return {"epoch": step.epoch, "step": step.step, "losses": losses, "ids": ids}
-
-
-def _gather(mine: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What all processes have found."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return mine
-    found: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(found, mine)
-    return [told for one in found for told in one]

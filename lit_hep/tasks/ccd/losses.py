@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lit_hep.base.processes import average, total
 from lit_hep.tasks.ccd.masks import CLASSES, UNKNOWN
+from lit_hep.training.processes import average, total
 
 Term = Literal["cross_entropy", "focal", "dice"]
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lit_hep.base.processes import of_each
 from lit_hep.base.products import write_npy
 from lit_hep.data.files import replacing
 from lit_hep.errors import DataError
@@ -19,6 +18,7 @@ from lit_hep.tasks.ccd.catalogue import TRUTH, Table, find_clusters, match, read
 from lit_hep.tasks.ccd.images import Images, read_clusters
 from lit_hep.tasks.ccd.masks import CLASSES, SHADES, Mask, colour
 from lit_hep.tasks.ccd.reading import write_fits
+from lit_hep.training.processes import of_each
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

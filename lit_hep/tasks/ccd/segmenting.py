@@ -9,7 +9,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lit_hep.base.processes import average, counted, joined
 from lit_hep.base.products import log_figures, write_figures, write_json, write_report
 from lit_hep.base.task import BaseTask
 from lit_hep.data.runs import read_history
@@ -22,6 +21,7 @@ from lit_hep.tasks.ccd.masks import CLASSES, SHADES, UNKNOWN
 from lit_hep.tasks.ccd.products import Products
 from lit_hep.tasks.ccd.scaling import Scaled, levels_of
 from lit_hep.tasks.ccd.tiles import pieces
+from lit_hep.training.processes import average, counted, joined
 from lit_hep.training.run import RunLogger
 
 if TYPE_CHECKING:

@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lit_hep.base.processes import average, joined
 from lit_hep.base.products import log_figures, write_figures, write_json, write_report
 from lit_hep.base.task import BaseTask
 from lit_hep.data.runs import read_history
@@ -20,6 +19,7 @@ from lit_hep.evaluation.export import Interface
 from lit_hep.tasks.drift_chamber.datamodule import DriftChamberDataModule
 from lit_hep.tasks.drift_chamber.layout import LAYERS, SIDE, WIRES, unpad
 from lit_hep.tasks.drift_chamber.products import write_cleaned, write_predictions
+from lit_hep.training.processes import average, joined
 from lit_hep.training.run import RunLogger
 
 if TYPE_CHECKING:

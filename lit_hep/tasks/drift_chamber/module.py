@@ -10,7 +10,6 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from lit_hep.base.processes import average, counted, let_weights_rest
 from lit_hep.errors import ConfigError
 from lit_hep.nets.denoiser import Denoiser
 from lit_hep.nets.pix2pix import SECTOR, SQUARE, Generator, PatchGAN
@@ -23,6 +22,7 @@ from lit_hep.tasks.drift_chamber.adversarial import (
 )
 from lit_hep.tasks.drift_chamber.denoising import DenoisingTask, planes
 from lit_hep.tasks.drift_chamber.layout import pad, unpad
+from lit_hep.training.processes import average, counted, let_weights_rest
 
 _WON = 0.98  # a discriminator that is right so often teaches nothing any more
 

@@ -10,7 +10,6 @@ from lightning.pytorch.callbacks import EarlyStopping
 from torch import Tensor, nn
 
 from lit_hep.base.classification import ClassificationTask
-from lit_hep.base.processes import let_weights_rest
 from lit_hep.base.scores import Scores
 from lit_hep.errors import ConfigError
 from lit_hep.evaluation.export import Interface
@@ -19,6 +18,7 @@ from lit_hep.nets.vision import alexnet, convnext_tiny, resnet18, vgg
 from lit_hep.tasks.multiplane.datamodule import MultiPlaneDataModule
 from lit_hep.tasks.multiplane.normalisation import Normalise, Scaling
 from lit_hep.tasks.multiplane.products import PlaneScores, write_misclassified
+from lit_hep.training.processes import let_weights_rest
 
 NetName = Literal["small", "alexnet", "vgg11", "vgg11_bn", "vgg19", "resnet18", "convnext_tiny"]
 Mode = Literal["early", "late", "siamese", "tick"]
