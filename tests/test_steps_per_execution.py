@@ -41,6 +41,14 @@ class Spoil(Callback):
                 file.write("\\n".join(map(str, trainer.datamodule.ids(batch[2]["index"].numpy()))))
 """
 
+HEAR = """
+from lightning.pytorch import Callback
+
+class Hear(Callback):
+    def on_after_backward(self, trainer, module):
+        list(module.net.parameters())[-1].grad.zero_()
+"""
+
 
 def words_of(name, simulated):
     case = CASES[name]
@@ -79,6 +87,19 @@ def test_samples_of_the_very_step_are_saved_and_the_bar_counts_batches(simulated
     said = capfd.readouterr()
     steps = checkpoint(CASES["electron_photon"].checkpoints / "last.ckpt")["global_step"]
     assert saved["step"] == steps + 4 + 3 and f"{steps}/{steps}" in said.out
+
+
+def test_callbacks_have_their_say_in_each_step(simulated, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    Path("hearing.py").write_text(HEAR)
+    words = [*words_of("electron_photon", simulated), f"{GROUP}=4", "--trainer.max_epochs=1"]
+    biases = []
+    for number, more in enumerate(([], ["--trainer.callbacks+=hearing.Hear"])):
+        main([*words, *more])
+        weights = checkpoint(CASES["electron_photon"].checkpoints.with_name(f"version_{number}") / "last.ckpt")
+        biases.append([value for name, value in weights["state_dict"].items() if name.startswith("net.")][-1].item())
+    assert biases[0] != 0 and biases[1] == 0
 
 
 def test_a_run_ends_in_the_middle_of_a_group(simulated, tmp_path, monkeypatch):

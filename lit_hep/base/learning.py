@@ -7,13 +7,17 @@ from collections.abc import Iterable
 from typing import Any, Literal
 
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.profilers import PassThroughProfiler
+from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from lit_hep.base.datamodule import BaseDataModule
 from lit_hep.errors import ConfigError
+
+_HOOKS = ("on_before_backward", "on_after_backward", "on_before_optimizer_step")
 
 
 class Learner(LightningModule, ABC):
@@ -32,13 +36,22 @@ class Learner(LightningModule, ABC):
     """Quantity that checkpoints, early stopping and the plateau follow; equal on all processes."""
     mode: Literal["min", "max"] = "min"
     """Whether small or large is good."""
+    _unheard = False
 
     def setup(self, stage: str) -> None:
         """Take the steps by hand where Lightning sees groups of batches."""
         if stage == "fit" and getattr(self.trainer.datamodule, "group", 1) > 1:  # type: ignore[attr-defined]
             self.automatic_optimization = False
+            self._unheard = not self._heard()
             # Lightning compares steps with the number of groups
             warnings.filterwarnings("ignore", "You're resuming from a checkpoint that ended before the epoch ended")
+
+    def _heard(self) -> bool:
+        """Whether anybody is there to hear what Lightning tells in each step."""
+        callbacks = self.trainer.callbacks  # type: ignore[attr-defined]
+        told = [(self, LightningModule), *((callback, Callback) for callback in callbacks)]
+        profiled = not isinstance(self.trainer.profiler, PassThroughProfiler)  # type: ignore[attr-defined]
+        return profiled or any(is_overridden(hook, one, kind) for hook in _HOOKS for one, kind in told)
 
     @abstractmethod
     def loss_of(self, batch: dict[str, Tensor]) -> Tensor:
@@ -92,8 +105,14 @@ class Learner(LightningModule, ABC):
         optimizers = self.optimizers(use_pl_optimizer=True)
         optimizer: Any = optimizers[number] if isinstance(optimizers, list) else optimizers
         optimizer.zero_grad()
-        self.manual_backward(loss)
-        optimizer.step()
+        if not self._unheard:
+            self.manual_backward(loss)
+            optimizer.step()
+            return
+        torch.autograd.backward(loss)
+        optimizer._on_before_step()  # Lightning counts
+        optimizer.optimizer.step()
+        optimizer._on_after_step()
 
     def configure_optimizers(self) -> Any:
         """Optimizer and scheduler of the configuration."""
