@@ -40,6 +40,8 @@ def test_from_fit_to_prediction(way, root):
     words = [*WAYS[way], "--trainer.max_epochs", "2"]
     main(["fit", *words])
     assert {path.name for path in CHECKPOINTS.iterdir()} == {"best.ckpt", "last.ckpt", "epoch000.ckpt", "epoch001.ckpt"}
+    best = CHECKPOINTS / "best.ckpt"
+    assert sum(best.samefile(path) for path in CHECKPOINTS.glob("epoch*.ckpt")) == 1, "one file, two names"
     assert len(table(RUN)) == 2
 
     main(["test", *words])

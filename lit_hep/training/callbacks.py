@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, TQDMProg
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 
 from lit_hep.data.files import sweep
-from lit_hep.training.checkpoint_io import WholeCheckpoints, link
+from lit_hep.training.checkpoint_io import WholeCheckpoints, link, share
 from lit_hep.training.run import RunLogger
 
 
@@ -63,6 +63,8 @@ class BestCheckpoint(_RunCheckpoint):
 class EpochCheckpoint(_RunCheckpoint):
     """``epoch000.ckpt`` …, one an epoch, and ``last.ckpt``, a link to the newest.
 
+    The best shares its file with ``best.ckpt``, where the file system can.
+
     Args:
         every_n_epochs: Keep one in so many.
     """
@@ -76,6 +78,26 @@ class EpochCheckpoint(_RunCheckpoint):
             every_n_epochs=every_n_epochs,
             enable_version_counter=False,
         )
+
+    def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
+        """What `BestCheckpoint` has just written is not written again."""
+        if self._shared(trainer, Path(filepath)):
+            self._last_global_step_saved, self._last_checkpoint_saved = trainer.global_step, filepath
+        else:
+            super()._save_checkpoint(trainer, filepath)
+
+    @staticmethod
+    def _shared(trainer: Trainer, path: Path) -> bool:
+        best = [one for one in trainer.checkpoint_callbacks if isinstance(one, BestCheckpoint)]
+        now = best and best[0]._last_global_step_saved == trainer.global_step
+        if not now or not isinstance(trainer.strategy.checkpoint_io, WholeCheckpoints):
+            return False
+        done = trainer.is_global_zero and share(path, Path(best[0]._last_checkpoint_saved))
+        return bool(trainer.strategy.broadcast(done))
+
+    def state_dict(self) -> dict[str, Any]:
+        """As it is whether `BestCheckpoint` writes it or this one."""
+        return super().state_dict() | {"best_model_path": ""}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Know of the link: it was made after the checkpoint was written."""

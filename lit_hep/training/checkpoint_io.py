@@ -9,6 +9,7 @@ import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
 
 from lit_hep.data.files import replacing
+from lit_hep.errors import OutputError
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -37,3 +38,17 @@ def link(path: Path, target: Path) -> None:
     """Make `path` a link to a file, in place of what it was."""
     with replacing(path) as part:
         part.symlink_to(os.path.relpath(target, path.parent))
+
+
+def share(path: Path, target: Path) -> bool:
+    """Make `path` another name of a file.
+
+    Returns:
+        Whether the file system can.
+    """
+    try:
+        with replacing(path) as part:
+            os.link(target, part)
+    except OutputError:
+        return False
+    return True
