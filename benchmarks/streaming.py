@@ -32,18 +32,21 @@ def epoch(root: str, net: str, batch_size: int, workers: int, memory_gib: float)
 
     from lit_hep.tasks.electron_photon import ElectronPhoton, ElectronPhotonDataModule
     from lit_hep.training.callbacks import BestCheckpoint, EpochCheckpoint, ProgressBar
+    from lit_hep.training.memory import Memory, keep
     from lit_hep.training.run import RunLogger
 
     class Clock(Callback):
         def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
             self.began = time.perf_counter()
 
+    keep(Memory())
     warnings.filterwarnings("ignore")
     entered = time.perf_counter()
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         seed_everything(1)
         task = ElectronPhoton(net=net, optimizer=lambda params: torch.optim.Adam(params, lr=1e-3, fused=True))
-        data = ElectronPhotonDataModule(root, batch_size=batch_size, num_workers=workers, memory_gib=memory_gib)
+        sizes = {"batch_size": batch_size, "steps_per_execution": 64}
+        data = ElectronPhotonDataModule(root, **sizes, num_workers=workers, memory_gib=memory_gib)
         clock = Clock()
         trainer = Trainer(
             accelerator="cpu",
