@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 
 _COUNTS = ("tp", "fp", "tn", "fn", "n")  # of no use as curves
+_MOST_KEPT = 256  # steps: small blocks that are kept for long leave holes in the memory that large ones come and go in
 
 
 class ClassificationTask(BaseTask):
@@ -47,6 +48,7 @@ class ClassificationTask(BaseTask):
         self._fixed_threshold = threshold
         self._kept: list[tuple[Tensor, ...]] = []
         self._learnt: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._sums: Tensor | None = None
         self._validated: Scores | None = None
         super().__init__(**kwargs)
 
@@ -107,21 +109,30 @@ class ClassificationTask(BaseTask):
         """Mean loss, weighted if the batch has weights; what it came from is kept until the epoch's end."""
         outputs, label, counts = self.outputs(batch["image"]), batch["label"], counted(batch)
         self._learnt.append((outputs.detach(), label, counts))
+        if len(self._learnt) == _MOST_KEPT:
+            self._sum_up()
         losses = self.losses(outputs, label)
         if not batch.keys() & {"counts", "weight"}:
             return losses.mean()
         weight = counts * batch["weight"] if "weight" in batch else counts
         return (losses * weight).sum() / average(counts.sum())
 
-    def on_train_epoch_end(self) -> None:
-        """Log ``train_loss`` and ``train_accuracy`` of what the steps have kept."""
+    def _sum_up(self) -> None:
+        """Add what the steps have kept to the sums of loss, right answers and samples."""
         outputs, label, counts = (torch.cat(column) for column in zip(*self._learnt, strict=True))
         self._learnt.clear()
         probability = self.probabilities(outputs)
         # at .5: the threshold of the last validation belongs to other weights
         right = (probability > 0.5) == (label > 0.5) if self.num_classes == 2 else probability.argmax(1) == label
         part = torch.stack([(value * counts).sum() for value in (self.losses(outputs, label), right)] + [counts.sum()])
-        loss, number, count = self.trainer.strategy.reduce(part, reduce_op="sum").tolist()
+        self._sums = part if self._sums is None else self._sums + part
+
+    def on_train_epoch_end(self) -> None:
+        """Log ``train_loss`` and ``train_accuracy`` of what the steps have kept."""
+        if self._learnt:
+            self._sum_up()
+        loss, number, count = self.trainer.strategy.reduce(self._sums, reduce_op="sum").tolist()
+        self._sums = None
         self.log_dict({"train_loss": loss / count, "train_accuracy": number / count}, sync_dist=True)
         super().on_train_epoch_end()
 
