@@ -106,7 +106,7 @@ class ClassificationTask(BaseTask):
         return self.probabilities(self.outputs(image))
 
     def loss_of(self, batch: dict[str, Tensor]) -> Tensor:
-        """Mean loss, weighted if the batch has weights; what it came from is kept until the epoch's end."""
+        """Mean loss, weighted if the batch has weights; what it came from is kept for the training metrics."""
         outputs, label, counts = self.outputs(batch["image"]), batch["label"], counted(batch)
         self._learnt.append((outputs.detach(), label, counts))
         if len(self._learnt) == _MOST_KEPT:
