@@ -63,7 +63,7 @@ def test_from_fit_to_prediction(way, root):
 def test_workers_change_nothing(root):
     words = [*ORIGINAL, *STREAM, *VIEWS]
     main(["fit", *words, "--trainer.max_epochs", "2"])
-    words += ["--data.init_args.num_workers", "1"]
+    words += ["--data.init_args.num_workers", "2"]
     main(["fit", *words, "--trainer.max_epochs", "1"])
     main(["fit", *words, "--trainer.max_epochs", "2", "--ckpt_path", "last"])
     states = [checkpoint(CHECKPOINTS.with_name(f"version_{run}") / "last.ckpt")["state_dict"] for run in (0, 1)]

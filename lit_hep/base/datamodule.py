@@ -249,15 +249,15 @@ class BaseDataModule(LightningDataModule, ABC):
             "rank": self.trainer.global_rank if self.trainer else 0,
             "world_size": self.trainer.world_size if self.trainer else 1,
         }
-        learner = self.trainer.strategy.root_device if self.trainer else None
+        device = self.trainer.strategy.root_device if self.trainer else None
         if isinstance(columns, StreamedColumns):
             blocks = EpochBlocks(columns, index, shuffle=train, **place)
-            ahead = learner is not None and learner.type != "cpu"
+            ahead = device is not None and device.type != "cpu"
             return BlockLoader(columns, blocks, batch_size, self.hparams["num_workers"], group, ahead)
-        device = learner if self.hparams["on_device"] else None
-        if device is not None:
-            columns = {name: column.to(device) for name, column in columns.items()}
-        batches = EpochBatches(index, batch_size, shuffle=train, weights=weights, device=device, group=group, **place)
+        kept = device if self.hparams["on_device"] else None
+        if kept is not None:
+            columns = {name: column.to(kept) for name, column in columns.items()}
+        batches = EpochBatches(index, batch_size, shuffle=train, weights=weights, device=kept, group=group, **place)
         data = Marked(Columns(columns)) if batches.marked else Columns(columns)
         return DataLoader(
             data if group == 1 else Groups(data),

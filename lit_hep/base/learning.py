@@ -17,6 +17,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from lit_hep.base.datamodule import BaseDataModule
 from lit_hep.errors import ConfigError
 
+# what Lightning calls in each step of manual optimization
 _HOOKS = ("on_before_backward", "on_after_backward", "on_before_optimizer_step")
 
 
@@ -36,18 +37,18 @@ class Learner(LightningModule, ABC):
     """Quantity that checkpoints, early stopping and the plateau follow; equal on all processes."""
     mode: Literal["min", "max"] = "min"
     """Whether small or large is good."""
-    _unheard = False
+    _heard = True
 
     def setup(self, stage: str) -> None:
         """Take the steps by hand where Lightning sees groups of batches."""
         if stage == "fit" and getattr(self.trainer.datamodule, "group", 1) > 1:  # type: ignore[attr-defined]
             self.automatic_optimization = False
-            self._unheard = not self._heard()
+            self._heard = self._has_listeners()
             # Lightning compares steps with the number of groups
             warnings.filterwarnings("ignore", "You're resuming from a checkpoint that ended before the epoch ended")
 
-    def _heard(self) -> bool:
-        """Whether anybody is there to hear what Lightning tells in each step."""
+    def _has_listeners(self) -> bool:
+        """Whether a callback, a profiler or the task itself hears what Lightning tells in each step."""
         callbacks = self.trainer.callbacks  # type: ignore[attr-defined]
         told = [(self, LightningModule), *((callback, Callback) for callback in callbacks)]
         profiled = not isinstance(self.trainer.profiler, PassThroughProfiler)  # type: ignore[attr-defined]
@@ -105,7 +106,7 @@ class Learner(LightningModule, ABC):
         optimizers = self.optimizers(use_pl_optimizer=True)
         optimizer: Any = optimizers[number] if isinstance(optimizers, list) else optimizers
         optimizer.zero_grad()
-        if not self._unheard:
+        if self._heard:
             self.manual_backward(loss)
             optimizer.step()
             return
