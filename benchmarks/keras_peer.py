@@ -1,6 +1,6 @@
 """A process that trains the originals' networks in Keras on TensorFlow; needs no PyTorch.
 
-`fit` of Keras without its progress bar, on random images, as channels-last float32, with Adam; Pix2Pix by a compiled
+`fit` of Keras without its progress bar, on random images, channels last, with Adam; Pix2Pix by a compiled
 step of its own (https://www.tensorflow.org/tutorials/generative/pix2pix).
 """
 
@@ -84,7 +84,7 @@ def prepare(options: dict[str, Any]) -> tuple[dict[str, Any], Callable[[], float
     """Build a network and random images.
 
     Args:
-        options: ``workload``, ``shape`` (C, H, W), ``images``, ``batch``, ``threads``.
+        options: ``workload``, ``shape`` (C, H, W), ``images``, ``batch``, ``threads``, ``policy`` (of precision).
 
     Returns:
         Versions, number of weights and images an epoch; a function that trains an epoch and returns its seconds.
@@ -95,6 +95,7 @@ def prepare(options: dict[str, Any]) -> tuple[dict[str, Any], Callable[[], float
 
     tf.config.threading.set_intra_op_parallelism_threads(options["threads"])
     tf.config.threading.set_inter_op_parallelism_threads(options["threads"])
+    keras.mixed_precision.set_global_policy(options["policy"])
     rng = np.random.default_rng(0)
     channels, height, width = options["shape"]
     name, images, batch = options["workload"], options["images"], options["batch"]
@@ -144,7 +145,7 @@ def _adversarial(tf: Any, keras: Any, model: Any, rival: Any, image: Any, batch:
     @tf.function
     def step(given: Any, wanted: Any) -> None:
         with tf.GradientTape() as tape, tf.GradientTape() as other:
-            made = model(given, training=True)
+            made = tf.cast(model(given, training=True), given.dtype)
             real = rival(tf.concat([given, wanted], -1), training=True)
             fake = rival(tf.concat([given, made], -1), training=True)
             loss = cross_entropy(tf.ones_like(fake), fake) + 200 * tf.reduce_mean(tf.abs(made - wanted))

@@ -68,11 +68,15 @@ def _compare(name: str, batch: int, settings: Settings, table: Table) -> None:
                 sys.executable, "benchmarks.contender", kind="bare", variant=variant, words=words
             )
         peers["naive Lightning"] = start(sys.executable, "benchmarks.contender", kind="naive", **seen)
+        if not settings.quick:
+            words = [*common["words"], "--trainer.precision=bf16-mixed"]
+            peers["lit_hep, fit, bf16"] = start(sys.executable, "benchmarks.contender", kind="fit", words=words)
         if name in NETWORKS:
             try:
-                keras = start(settings.tensorflow, "benchmarks.keras_peer", **seen)
-                keras()  # some faults show only now
-                peers["Keras"] = keras
+                for title, policy in {"Keras": "float32", "Keras, bf16": "mixed_bfloat16"}.items():
+                    keras = start(settings.tensorflow, "benchmarks.keras_peer", policy=policy, **seen)
+                    keras()  # some faults show only now
+                    peers[title] = keras
             except (PeerError, OSError) as error:
                 why = f"Keras: left out ({error}); pip install 'lit_hep[bench]', or --tensorflow PYTHON"
                 table.add(WORKLOADS[name].title, batch, why, None, None, None)

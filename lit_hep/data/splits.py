@@ -118,11 +118,10 @@ def saved_splits(path: Path, labels: NDArray[Any], rule: SplitRule, source: Path
             parts: dict[str, Any] = {name: entry.get(name) for name in ("train", "val", "test")}
             if not all(isinstance(part, list) for part in parts.values()) or not (parts["train"] and parts["val"]):
                 raise DataError(f"{path}: a part is missing or empty; mend or delete the file")
-            together = [row for part in parts.values() for row in part]
-            exist = all(type(row) is int and 0 <= row < len(labels) for row in together)
-            if not exist or len(set(together)) < len(together):
+            exist = all(type(row) is int and 0 <= row < len(labels) for part in parts.values() for row in part)
+            rows = {name: np.array(part if exist else [], dtype=np.int64) for name, part in parts.items()}
+            if not exist or np.bincount(np.concatenate(list(rows.values()))).max() > 1:
                 raise DataError(f"{path}: parts overlap or name samples that do not exist; mend or delete the file")
-            rows = {name: np.array(part, dtype=np.int64) for name, part in parts.items()}
             return Splits(**rows, digest=wanted["digest"])
     splits = make_splits(labels, rule, source)
     entry = {**wanted, **{name: getattr(splits, name).tolist() for name in ("train", "val", "test")}}
