@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from lit_hep.nets.cost import multiply_adds, parameters
-from lit_hep.nets.dropout import Dropout
+from lit_hep.nets.cpu import ELU, Dropout, HalvingMaxPool
 from lit_hep.nets.lenet import LeNet5
 from lit_hep.nets.phinet import PhiNet
 from lit_hep.nets.resnet import ResNet
@@ -86,3 +86,29 @@ def test_dropout_drops_its_share_and_keeps_the_mean(layout):
     assert not torch.equal(seen, dropout(image))
     assert torch.equal(dropout.eval()(image), image)
     assert torch.equal(Dropout(0.0)(image), image) and not Dropout(1.0)(image).any()
+
+
+@pytest.mark.parametrize("size", [(8, 12), (7, 12)])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_halving_is_pytorchs_to_the_last_bit(layout, size):
+    torch.manual_seed(4)
+    image = torch.randint(4, (5, 6, *size)).float()  # many equal ones
+    image[0, 0, 0, 0] = torch.nan
+    image = image.to(memory_format=layout).requires_grad_()
+    mine, theirs = HalvingMaxPool()(image), nn.functional.max_pool2d(image, 2)
+    assert torch.equal(mine.nan_to_num(-1), theirs.nan_to_num(-1))
+    weight = torch.rand(mine.shape)
+    gradients = [torch.autograd.grad(pooled, image, weight)[0] for pooled in (mine, theirs)]
+    assert torch.equal(gradients[0][1:], gradients[1][1:])
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_elu_is_pytorchs_but_for_rounding(layout):
+    values = torch.cat([torch.linspace(-20, 20, 1000), torch.tensor([0.0, -1e-9, -1e30, 1e30])])
+    image = values.reshape(1, 4, -1, 1).contiguous(memory_format=layout).requires_grad_()
+    mine, theirs = ELU()(image), nn.functional.elu(image)
+    assert mine.is_contiguous(memory_format=layout)
+    assert torch.allclose(mine, theirs, rtol=0, atol=2e-7)
+    gradients = [torch.autograd.grad(value.sum(), image)[0] for value in (mine, theirs)]
+    assert torch.allclose(*gradients, rtol=0, atol=2e-7)
+    assert ELU()(torch.full((2,), torch.nan)).isnan().all()

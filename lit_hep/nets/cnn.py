@@ -21,11 +21,11 @@ class CraterCNN(nn.Sequential):
         pooled = ((image_size - 2) // 3 - 2) // 2
         super().__init__(
             nn.Conv2d(channels, 16, 3),
+            nn.MaxPool2d(3),  # then the activation has a ninth of the work
             nn.ReLU(),
-            nn.MaxPool2d(3),
             nn.Conv2d(16, 32, 3),
-            nn.ReLU(),
             nn.MaxPool2d(2),
+            nn.ReLU(),
             nn.Flatten(),
             nn.Linear(32 * pooled * pooled, 8),
             nn.ReLU(),
@@ -65,7 +65,8 @@ class DeepCNN(nn.Module):
         layers = _convolution(channels, stem, 5)
         inputs = stem
         for width in widths:
-            layers += [nn.MaxPool2d(2), *_convolution(inputs, width, 3), *_convolution(width, width, 3)]
+            layers.insert(-1, nn.MaxPool2d(2))  # before the activation, which has a quarter of the work then
+            layers += [*_convolution(inputs, width, 3), *_convolution(width, width, 3)]
             inputs = width
         self.features = nn.Sequential(*layers)
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(2 * inputs, outputs))

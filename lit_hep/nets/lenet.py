@@ -2,6 +2,8 @@
 
 from torch import nn
 
+from lit_hep.nets.cpu import HalvingMaxPool
+
 
 class LeNet5(nn.Sequential):
     """Two 5x5 convolutions with pooling, then dense layers of 120, 84 and the logits.
@@ -22,12 +24,12 @@ class LeNet5(nn.Sequential):
         super().__init__(
             nn.Conv2d(channels, 6, 5),
             *norm(nn.BatchNorm2d, 6),
+            HalvingMaxPool(),
             nn.ReLU(),
-            nn.MaxPool2d(2),
             nn.Conv2d(6, 16, 5),
             *norm(nn.BatchNorm2d, 16),
+            HalvingMaxPool(),
             nn.ReLU(),
-            nn.MaxPool2d(2),
             nn.Flatten(),
             nn.Linear(16 * 5 * 5, 120),
             *norm(nn.BatchNorm1d, 120),

@@ -38,8 +38,8 @@ class PlaneNet(nn.Module):
         self.features = nn.Sequential(
             nn.Conv2d(channels, stem, 5, stride=2, padding=2, bias=False),
             nn.BatchNorm2d(stem),
+            nn.MaxPool2d(2),  # then the activation has a quarter of the work
             nn.ReLU(),
-            nn.MaxPool2d(2),
             *_blocks(stem, widths),
         )
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(2 * widths[-1], outputs))
@@ -132,8 +132,8 @@ class TickFusion(nn.Module):
         self.stem = nn.Sequential(
             nn.Conv2d(planes, planes * stem, 5, stride=2, padding=2, groups=planes, bias=False),
             nn.BatchNorm2d(planes * stem),
+            nn.MaxPool2d(2),  # then the activation has a quarter of the work
             nn.ReLU(),
-            nn.MaxPool2d(2),
         )
         self.blocks = nn.ModuleList(_blocks(stem, widths))
         self.exchanges = nn.ModuleList(TickExchange(width, planes) for width in widths[:-1])

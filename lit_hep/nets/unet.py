@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lit_hep.nets.dropout import Dropout
+from lit_hep.nets.cpu import ELU, Dropout
 
 Activation = Literal["elu", "relu", "leaky_relu", "gelu"]
 _ACTIVATIONS: dict[Activation, type[nn.Module]] = {
-    "elu": nn.ELU,
+    "elu": ELU,
     "relu": nn.ReLU,
     "leaky_relu": nn.LeakyReLU,
     "gelu": nn.GELU,
