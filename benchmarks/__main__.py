@@ -19,6 +19,7 @@ SUBJECTS = {
     "loop": "fit of each task against a bare PyTorch loop",
     "peers": "the same networks in Keras, naive Lightning and bare PyTorch",
     "loading": "each reader alone, against disk and memory",
+    "layers": "those that stand for PyTorch's own, against them",
     "inference": "eager, compiled and ONNX; latency of one image",
     "scaling": "time and memory of simulators and readers at 1, 10 and 100 times the data, in 1 and 2 processes",
 }

@@ -88,14 +88,15 @@ def test_dropout_drops_its_share_and_keeps_the_mean(layout):
     assert torch.equal(Dropout(0.0)(image), image) and not Dropout(1.0)(image).any()
 
 
-@pytest.mark.parametrize("size", [(8, 12), (7, 12)])
+@pytest.mark.parametrize("rows", [True, False])
+@pytest.mark.parametrize("size", [(8, 12), (7, 12), (8, 11)])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_halving_is_pytorchs_to_the_last_bit(layout, size):
+def test_halving_is_pytorchs_to_the_last_bit(layout, size, rows):
     torch.manual_seed(4)
     image = torch.randint(4, (5, 6, *size)).float()  # many equal ones
     image[0, 0, 0, 0] = torch.nan
     image = image.to(memory_format=layout).requires_grad_()
-    mine, theirs = HalvingMaxPool()(image), nn.functional.max_pool2d(image, 2)
+    mine, theirs = HalvingMaxPool(rows)(image), nn.functional.max_pool2d(image, (1 + rows, 2))
     assert torch.equal(mine.nan_to_num(-1), theirs.nan_to_num(-1))
     weight = torch.rand(mine.shape)
     gradients = [torch.autograd.grad(pooled, image, weight)[0] for pooled in (mine, theirs)]

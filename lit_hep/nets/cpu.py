@@ -37,20 +37,23 @@ class ELU(nn.ELU):
 
 
 class HalvingMaxPool(nn.MaxPool2d):
-    """The largest of each 2x2 pixels: of images with contiguous rows in a tenth of the time, the same to the last bit.
+    """The largest of each 2x2 or 1x2 pixels: the same to the last bit, of images with contiguous rows.
 
-    Images with the channels innermost, or with a side that is odd, go PyTorch's way.
+    Images with the channels innermost, or with a side that cannot be halved, go PyTorch's way.
+
+    Args:
+        rows: Halve the rows too, not the columns alone.
     """
 
-    def __init__(self) -> None:
-        super().__init__(2)
+    def __init__(self, rows: bool = True) -> None:
+        super().__init__((1 + rows, 2))
+        self.rows = rows
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to (B, C, H // 2, W // 2)."""
-        if x.shape[-2] % 2 or x.shape[-1] % 2 or not x.is_contiguous() or _elsewhere(x):
-            pooled: Tensor = super().forward(x)
-        else:
-            pooled = _Halved.apply(x)
+        """(B, C, H, W) to (B, C, H // 2 or H, W // 2)."""
+        odd = x.shape[-1] % 2 or (self.rows and x.shape[-2] % 2)
+        theirs = odd or not x.is_contiguous() or _elsewhere(x)
+        pooled: Tensor = super().forward(x) if theirs else _Halved.apply(x, self.rows)
         return pooled
 
 
@@ -73,22 +76,25 @@ class _Exponential(torch.autograd.Function):
 
 class _Halved(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        columns = torch.maximum(x[..., ::2], x[..., 1::2])
-        ctx.save_for_backward(x, columns)
-        return torch.maximum(columns[..., ::2, :], columns[..., 1::2, :])
+    def forward(ctx: Any, x: Tensor, rows: bool) -> Tensor:
+        stages = [x, torch.maximum(*_pairs(x, -1))]
+        if rows:
+            stages.append(torch.maximum(*_pairs(stages[-1], -2)))
+        ctx.save_for_backward(*stages[:-1])
+        return stages[-1]
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        x, columns = ctx.saved_tensors
-        among_rows = _dealt(gradient, columns[..., ::2, :], columns[..., 1::2, :], rows=True)
-        return _dealt(among_rows, x[..., ::2], x[..., 1::2], rows=False)
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        for axis, stage in reversed(list(zip((-1, -2), ctx.saved_tensors, strict=False))):
+            first, second = _pairs(stage, axis)
+            dealt = torch.empty_like(stage)
+            even, odd = _pairs(dealt, axis)
+            torch.mul(gradient, (second > first).to(gradient.dtype), out=odd)
+            torch.sub(gradient, odd, out=even)
+            gradient = dealt
+        return gradient, None
 
 
-def _dealt(gradient: Tensor, first: Tensor, second: Tensor, *, rows: bool) -> Tensor:
-    """The gradient of the larger of two, `first` if they are equal, in rows or columns that take turns."""
-    both = gradient.new_empty(*gradient.shape[:-2], gradient.shape[-2] * (1 + rows), gradient.shape[-1] * (2 - rows))
-    even, odd = (both[..., start::2, :] if rows else both[..., start::2] for start in (0, 1))
-    torch.mul(gradient, (second > first).to(gradient.dtype), out=odd)
-    torch.sub(gradient, odd, out=even)
-    return both
+def _pairs(x: Tensor, axis: int) -> tuple[Tensor, Tensor]:
+    """Every other row (axis -2) or column (-1), and those between."""
+    return (x[..., ::2], x[..., 1::2]) if axis == -1 else (x[..., ::2, :], x[..., 1::2, :])

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lit_hep.nets.cpu import HalvingMaxPool
+
 
 class Denoiser(nn.Module):
     """Segments first, then tracks: the six layers of a superlayer are channels, six superlayers the rows.
@@ -22,6 +24,7 @@ class Denoiser(nn.Module):
         self.place = nn.Parameter(torch.zeros(width, 6, 1))  # superlayers differ in background and in slope
         self.stem = nn.Conv2d(6, width, (1, 9), padding=(0, 4))
         self.near = _block(width, width, (1, 5))
+        self.halve = HalvingMaxPool(rows=False)
         self.far = _block(width, width, (3, 5))
         self.link = nn.Sequential(*[_Link(6 * width) for _ in range(links)])
         self.mend = _block(2 * width, width, (3, 5))
@@ -31,8 +34,8 @@ class Denoiser(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """(B, 1, 36, 112) to logits of the same shape."""
         fine = self.near(F.relu(self.stem(image.reshape(-1, 6, 6, 112).transpose(1, 2)) + self.place))
-        half = self.far(F.max_pool2d(fine, (1, 2)))
-        quarter = F.max_pool2d(half, (1, 2))
+        half = self.far(self.halve(fine))
+        quarter = self.halve(half)
         linked = self.link(quarter.flatten(1, 2)).unflatten(1, quarter.shape[1:3])
         half = self.mend(torch.cat([half, _stretch(linked)], dim=1))
         logits: Tensor = self.head(self.join(torch.cat([fine, _stretch(half)], dim=1)))

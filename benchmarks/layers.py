@@ -1,0 +1,57 @@
+"""Layers of lit_hep that answer as PyTorch's do, against PyTorch's own: forward and backward."""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.engine import Figure, Settings, Table, alternate
+from benchmarks.roofline import Roofline, timed
+from lit_hep.nets.cpu import ELU, Dropout, HalvingMaxPool
+from lit_hep.training.memory import Memory, keep
+
+Layer = Callable[[Tensor], Tensor]
+
+_LAYERS: dict[str, tuple[Layer, Layer, tuple[int, ...], torch.memory_format]] = {
+    "dropout": (Dropout(0.18), nn.Dropout(0.18), (4, 32, 256, 256), torch.channels_last),
+    "ELU": (ELU(), nn.ELU(), (4, 32, 256, 256), torch.channels_last),
+    "2×2 pooling": (HalvingMaxPool(), nn.MaxPool2d(2), (256, 6, 28, 28), torch.contiguous_format),
+    "3×3 pooling and ReLU, in which order": (
+        nn.Sequential(nn.MaxPool2d(3), nn.ReLU()),
+        nn.Sequential(nn.ReLU(), nn.MaxPool2d(3)),
+        (32, 16, 46, 46),
+        torch.channels_last,
+    ),
+    "log(1 + |x|), log1p": (
+        lambda x: (1 + x.abs()).log(),
+        lambda x: x.abs().log1p(),
+        (32, 3, 112, 112),
+        torch.channels_last,
+    ),
+}
+"""Ours, PyTorch's, shape and layout where a shipped network has it."""
+
+
+def measure(settings: Settings, roofline: Roofline, tables: list[Table]) -> None:
+    """Measure all layers."""
+    keep(Memory())  # as `fit` does
+    columns = ["layer", "shape", "ours, ms", "PyTorch's, ms", "PyTorch's ÷ ours"]
+    table = Table("Layers", columns, "Forward and backward.")
+    tables.append(table)
+    for title, (ours, theirs, shape, layout) in _LAYERS.items():
+        shape = (1, *shape[1:]) if settings.quick else shape
+        image = torch.randn(shape, device=settings.device).contiguous(memory_format=layout).requires_grad_()
+        ways = {name: partial(_milliseconds, layer, image) for name, layer in (("ours", ours), ("theirs", theirs))}
+        taken = alternate(ways, settings.repeats)
+        ratio: Figure = taken["theirs"] / taken["ours"]
+        table.add(title, "×".join(map(str, shape)), taken["ours"], taken["theirs"], ratio)
+
+
+def _milliseconds(layer: Layer, image: Tensor, times: int = 10) -> float:
+    def run() -> None:
+        for _ in range(times):
+            answer = layer(image)
+            torch.autograd.grad(answer, image, answer)
+
+    return 1e3 * timed(run, image.device.type) / times
