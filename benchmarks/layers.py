@@ -1,4 +1,4 @@
-"""Layers of lit_hep that answer as PyTorch's do, against PyTorch's own: forward and backward."""
+"""Layers and functions of lit_hep that answer as PyTorch's do, against PyTorch's own."""
 
 from collections.abc import Callable
 from functools import partial
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from benchmarks.engine import Figure, Settings, Table, alternate
 from benchmarks.roofline import Roofline, timed
-from lit_hep.nets.cpu import ELU, Dropout, HalvingMaxPool
+from lit_hep.nets.cpu import ELU, Dropout, HalvingMaxPool, asinh
 from lit_hep.training.memory import Memory, keep
 
 Layer = Callable[[Tensor], Tensor]
@@ -23,6 +23,7 @@ _LAYERS: dict[str, tuple[Layer, Layer, tuple[int, ...], torch.memory_format]] = 
         (32, 16, 46, 46),
         torch.channels_last,
     ),
+    "asinh": (asinh, torch.asinh, (4, 2, 256, 256), torch.contiguous_format),
     "log(1 + |x|), log1p": (
         lambda x: (1 + x.abs()).log(),
         lambda x: x.abs().log1p(),
@@ -37,11 +38,12 @@ def measure(settings: Settings, roofline: Roofline, tables: list[Table]) -> None
     """Measure all layers."""
     keep(Memory())  # as `fit` does
     columns = ["layer", "shape", "ours, ms", "PyTorch's, ms", "PyTorch's ÷ ours"]
-    table = Table("Layers", columns, "Forward and backward.")
+    table = Table("Layers", columns, "Forward; backward too, but for functions of the input.")
     tables.append(table)
     for title, (ours, theirs, shape, layout) in _LAYERS.items():
         shape = (1, *shape[1:]) if settings.quick else shape
-        image = torch.randn(shape, device=settings.device).contiguous(memory_format=layout).requires_grad_()
+        image = torch.randn(shape, device=settings.device).contiguous(memory_format=layout)
+        image.requires_grad_(isinstance(ours, nn.Module))
         ways = {name: partial(_milliseconds, layer, image) for name, layer in (("ours", ours), ("theirs", theirs))}
         taken = alternate(ways, settings.repeats)
         ratio: Figure = taken["theirs"] / taken["ours"]
@@ -52,6 +54,7 @@ def _milliseconds(layer: Layer, image: Tensor, times: int = 10) -> float:
     def run() -> None:
         for _ in range(times):
             answer = layer(image)
-            torch.autograd.grad(answer, image, answer)
+            if answer.requires_grad:
+                torch.autograd.grad(answer, image, answer)
 
     return 1e3 * timed(run, image.device.type) / times

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from lit_hep.nets.cost import multiply_adds, parameters
-from lit_hep.nets.cpu import ELU, Dropout, HalvingMaxPool
+from lit_hep.nets.cpu import ELU, Dropout, HalvingMaxPool, asinh
 from lit_hep.nets.lenet import LeNet5
 from lit_hep.nets.phinet import PhiNet
 from lit_hep.nets.resnet import ResNet
@@ -113,3 +113,12 @@ def test_elu_is_pytorchs_but_for_rounding(layout):
     gradients = [torch.autograd.grad(value.sum(), image)[0] for value in (mine, theirs)]
     assert torch.allclose(*gradients, rtol=0, atol=2e-7)
     assert ELU()(torch.full((2,), torch.nan)).isnan().all()
+
+
+def test_asinh_is_pytorchs_but_for_rounding():
+    size = torch.logspace(-8, 18, 1000)
+    values = torch.cat([size, -size, torch.tensor([0.0, torch.nan])])
+    assert torch.allclose(asinh(values), values.asinh(), rtol=2e-7, atol=2e-7, equal_nan=True)
+    assert asinh(torch.tensor([torch.inf, -1e30])).tolist() == pytest.approx([42.14, -42.14], abs=0.01)
+    zero = torch.zeros(1, requires_grad=True)
+    assert torch.autograd.grad(asinh(zero), zero)[0] == 1

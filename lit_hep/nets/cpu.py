@@ -1,4 +1,4 @@
-"""Layers that answer as PyTorch's do, sooner on a CPU; elsewhere, compiled or exported, they are PyTorch's own."""
+"""What answers as PyTorch's layers do, and sooner on a CPU; elsewhere, compiled or exported, it is PyTorch's own."""
 
 from typing import Any
 
@@ -55,6 +55,14 @@ class HalvingMaxPool(nn.MaxPool2d):
         theirs = odd or not x.is_contiguous() or _elsewhere(x)
         pooled: Tensor = super().forward(x) if theirs else _Halved.apply(x, self.rows)
         return pooled
+
+
+def asinh(x: Tensor) -> Tensor:
+    """Inverse hyperbolic sine to 2e-7; beyond 1e18 it stays at 42. Where a gradient is wanted it is PyTorch's."""
+    if x.requires_grad or x.dtype != torch.float32 or _elsewhere(x):
+        return x.asinh()
+    size = x.abs().clamp_max_(1e18)  # whose square is finite
+    return (size * size).add_(1).sqrt_().add_(size).log_().copysign_(x)
 
 
 def _elsewhere(x: Tensor) -> bool:

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lit_hep.nets.cpu import asinh
+
 Scaling = Literal["training", "image", "none"]
 _ENOUGH = 2_000_000  # pixels that fix a median
 _WINDOW = 15  # pixels a side: wider than tracks, narrower than glow
@@ -74,7 +76,7 @@ class Scaled(nn.Module):
             around = image
             for size in ((_WINDOW, 1), (1, _WINDOW)):  # one after the other: 30 additions a pixel, not 225
                 around = F.avg_pool2d(around, size, 1, (size[0] // 2, size[1] // 2), count_include_pad=False)
-            image = torch.cat([image, image - around], dim=1).asinh()
+            image = asinh(torch.cat([image, image - around], dim=1))
         logits: Tensor = self.net(image)
         return logits
 
