@@ -52,8 +52,13 @@ class HalvingMaxPool(nn.MaxPool2d):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to (B, C, H // 2 or H, W // 2)."""
         odd = x.shape[-1] % 2 or (self.rows and x.shape[-2] % 2)
-        theirs = odd or not x.is_contiguous() or _elsewhere(x)
-        pooled: Tensor = super().forward(x) if theirs else _Halved.apply(x, self.rows)
+        pooled: Tensor
+        if odd or not x.is_contiguous() or _elsewhere(x):
+            pooled = super().forward(x)
+        else:
+            pooled = _Halved.apply(x, -1)  # columns first: of equal ones PyTorch takes the first, row by row
+            if self.rows:
+                pooled = _Halved.apply(pooled, -2)
         return pooled
 
 
@@ -84,23 +89,19 @@ class _Exponential(torch.autograd.Function):
 
 class _Halved(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, rows: bool) -> Tensor:
-        stages = [x, torch.maximum(*_pairs(x, -1))]
-        if rows:
-            stages.append(torch.maximum(*_pairs(stages[-1], -2)))
-        ctx.save_for_backward(*stages[:-1])
-        return stages[-1]
+    def forward(ctx: Any, x: Tensor, axis: int) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.axis = axis
+        return torch.maximum(*_pairs(x, axis))
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        for axis, stage in reversed(list(zip((-1, -2), ctx.saved_tensors, strict=False))):
-            first, second = _pairs(stage, axis)
-            dealt = torch.empty_like(stage)
-            even, odd = _pairs(dealt, axis)
-            torch.mul(gradient, (second > first).to(gradient.dtype), out=odd)
-            torch.sub(gradient, odd, out=even)
-            gradient = dealt
-        return gradient, None
+        (x,) = ctx.saved_tensors
+        dealt = torch.empty_like(x)
+        (first, second), (even, odd) = _pairs(x, ctx.axis), _pairs(dealt, ctx.axis)
+        torch.mul(gradient, (second > first).to(gradient.dtype), out=odd)
+        torch.sub(gradient, odd, out=even)
+        return dealt, None
 
 
 def _pairs(x: Tensor, axis: int) -> tuple[Tensor, Tensor]:
