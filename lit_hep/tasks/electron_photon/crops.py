@@ -95,8 +95,8 @@ class Summary:
         pixels: Of an image.
     """
 
-    total: NDArray[np.float64]
-    square: NDArray[np.float64]
+    total: NDArray[np.float32]
+    square: NDArray[np.float32]
     largest: NDArray[np.float32]
     pixels: int
 
@@ -113,8 +113,8 @@ class Summary:
     def moments(self, index: NDArray[np.int64]) -> Moments:
         """Of the images chosen (n,)."""
         count = len(index) * self.pixels
-        mean = self.total[index].sum(0) / count
-        deviation = np.sqrt(self.square[index].sum(0) / count - mean**2)
+        mean = self.total[index].sum(0, dtype=np.float64) / count
+        deviation = np.sqrt(self.square[index].sum(0, dtype=np.float64) / count - mean**2)
         largest = self.largest[index].max(0)
         tiny = np.float32(1e-12)  # a channel that is all zero stays zero
         return Moments(
@@ -133,8 +133,7 @@ def look_through(table: Table, into: NDArray[Any] | None) -> Summary:
         DataError: The file is damaged, a value is not finite, or the channels are swapped.
     """
     count, height, width, _ = table.shapes["X"]
-    total, square = np.zeros((2, count, 2))
-    largest = np.zeros((count, 2), np.float32)
+    total, square, largest = np.zeros((3, count, 2), np.float32)
     negative = np.zeros(2, np.int64)
     for start, rows in table.slabs(["X"]):
         image = rows["X"].reshape(-1, height * width, 2)
