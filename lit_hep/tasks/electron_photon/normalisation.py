@@ -68,7 +68,7 @@ class Normalise(nn.Module):
         if how == "max":
             return pixel / self.largest[number]
         if how == "log":
-            return pixel.sign() * (1 + pixel.abs() / _SMALL).log() / math.log1p(1 / _SMALL)  # log1p: ten times as long
+            return pixel.sign() * (1 + pixel.abs() / _SMALL).log() / math.log1p(1 / _SMALL)  # log1p is slow at times
         if how == "per_image":
             return pixel / pixel.abs().sum((1, 2, 3), keepdim=True).clamp_min(1e-6)
         if how == "standard":

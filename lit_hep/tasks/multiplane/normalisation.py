@@ -54,7 +54,7 @@ class Normalise(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """(B, P, H, W) to the same shape."""
         if self._scaling == "log":
-            return (1 + image / self.typical).log()  # log1p takes ten times as long
+            return (1 + image / self.typical).log()  # log1p is slow at times
         if self._scaling == "standard":
             return (image - self.mean) / self.deviation
         return image
