@@ -19,6 +19,22 @@ for turn in range(20):
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
 """
 
+GIVEN_BACK = """
+import re
+from pathlib import Path
+from lit_hep.training.memory import Memory, give_back, keep
+
+def resident():
+    return int(re.search(r"VmRSS:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) // 1024
+
+keep(Memory())
+blocks = [b"x" * 2**20 for _ in range(101)]
+del blocks[:100]  # the last one holds the end of the heap
+kept = resident()
+give_back()
+print(kept - resident())
+"""
+
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc alone gives blocks back at once")
 def test_a_freed_block_is_there_for_the_next_step():
@@ -28,6 +44,12 @@ def test_a_freed_block_is_there_for_the_next_step():
     }
     assert faults[1024] < faults[16] / 5
     assert faults[1024] < faults[0] / 5
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc alone keeps blocks")
+def test_kept_memory_is_given_back_when_asked():
+    freed = subprocess.run([sys.executable, "-c", GIVEN_BACK], capture_output=True, check=True, text=True).stdout
+    assert int(freed) > 90
 
 
 def test_a_negative_size_is_refused(simulated, tmp_path, monkeypatch, capfd):

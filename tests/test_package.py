@@ -7,10 +7,13 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from pathlib import Path
 from urllib.request import Request, urlopen
 
+import numpy as np
 import pytest
+from PIL import Image
 from runs import table
 
 import lit_hep
@@ -82,12 +85,12 @@ def tensorboard(here):
     ]
     server = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
-    def ask(path, body=None, ready=bool):  # it reads file after file
+    def ask(path, body=None, ready=bool, read=json.load):  # it reads file after file
         headers = {"Content-Type": "application/json"}
         request = Request(f"http://127.0.0.1:{port}/data/plugin/{path}", body and json.dumps(body).encode(), headers)
         for _ in range(60):
             try:
-                answer = json.load(urlopen(request, timeout=10))
+                answer = read(urlopen(request, timeout=10))
             except OSError:
                 answer = None
             if answer and ready(answer):
@@ -110,6 +113,11 @@ def test_tensorboard_shows_scalars_figures_and_hyperparameters(tensorboard):
     assert len(points) == 2
     wanted = {"val/roc", "val/confusion_matrix", "val/learning_curves", "val/gallery", "test/roc", "test/mistakes"}
     tensorboard("images/tags", ready=lambda found: len(found) == 2 and all(wanted <= set(found[run]) for run in found))
+    (figure,) = tensorboard("images/images?run=version_1&tag=test/roc&sample=0")
+    shown = tensorboard(
+        f"images/individualImage?{figure['query']}", read=lambda answer: Image.open(BytesIO(answer.read()))
+    )
+    assert shown.format == "PNG" and np.array_equal(shown, Image.open(f"{RUNS}/version_1/test/figures/roc.png"))
     experiment = tensorboard("hparams/experiment", {"experimentName": ""})
     names = {entry["name"] for entry in experiment["hparamInfos"]}
     assert {"net", "batch_size", "optimizer/class_path", "label_fraction"} <= names

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lit_hep.base.datamodule import BaseDataModule
-from lit_hep.base.products import log_figures, write_figures, write_json, write_npz, write_report
+from lit_hep.base.products import show_figures, write_json, write_npz, write_report
 from lit_hep.base.scores import Scores
 from lit_hep.base.task import BaseTask
 from lit_hep.data.runs import read_history
@@ -191,10 +191,9 @@ class ClassificationTask(BaseTask):
         if self.trainer.is_global_zero:
             write_json(folder / "metrics.json", metrics)
             self.write_predictions(folder, scores)
-            figures = list(self._figures(scores, metrics))
-            write_figures(folder / "figures", figures)
+            figures = self._figures(scores, metrics)
+            show_figures(figures, self.logger, "test", self.global_step, folder / "figures")
             write_report(folder, self)
-            log_figures(self.logger, "test", figures, self.global_step)
 
     def on_predict_epoch_end(self) -> None:
         """Write ``predictions.npz`` and the task's own form."""

@@ -41,21 +41,32 @@ def write_npy(path: Path, array: ArrayLike) -> None:
         np.save(file, np.asarray(array))
 
 
-def write_figures(folder: Path, figures: Iterable[tuple[str, "Figure"]]) -> None:
-    """Write (name, figure) as ``<name>.png``, and as PDF or SVG if that was chosen."""
-    from lit_hep.evaluation.style import save
-
-    for name, figure in figures:
-        save(figure, folder / f"{name}.png")
-
-
 @rank_zero_only
-def log_figures(logger: object, page: str, figures: Iterable[tuple[str, "Figure"]], step: int) -> None:
-    """Put figures on TensorBoard as ``<page>/<name>``; without such a logger none is drawn."""
-    if isinstance(logger, TensorBoardLogger):
-        experiment: Any = logger.experiment
-        for name, figure in figures:
-            experiment.add_figure(f"{page}/{name}", figure, step)
+def show_figures(
+    figures: Iterable[tuple[str, "Figure"]], logger: object, page: str, step: int, folder: Path | None = None
+) -> None:
+    """Put figures on TensorBoard as ``<page>/<name>``, and write them as files; drawn once, and only if either is done.
+
+    Args:
+        figures: Names and figures.
+        logger: Of the run; one other than TensorBoard's gets nothing.
+        page: Part of their names there.
+        step: They belong to.
+        folder: For ``<name>.png``, and PDF or SVG if that was chosen; None writes none.
+    """
+    from tensorboard.compat.proto.summary_pb2 import Summary
+
+    from lit_hep.evaluation.style import png, save
+
+    board: Any = logger.experiment._get_file_writer() if isinstance(logger, TensorBoardLogger) else None
+    if board is None and folder is None:
+        return
+    for name, figure in figures:
+        content = png(figure) if folder is None else save(figure, folder / f"{name}.png")
+        if board is not None:  # not `add_figure`: it draws once more, and takes 100 MB for it
+            width, height = figure.canvas.get_width_height()
+            image = Summary.Image(width=width, height=height, colorspace=4, encoded_image_string=content)
+            board.add_summary(Summary(value=[Summary.Value(tag=f"{page}/{name}", image=image)]), step)
 
 
 def write_report(folder: Path, task: "BaseTask") -> None:

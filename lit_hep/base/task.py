@@ -13,10 +13,11 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 
 from lit_hep.base.learning import Learner
-from lit_hep.base.products import log_figures
+from lit_hep.base.products import show_figures
 from lit_hep.data.seeds import run_seed, seed_all
 from lit_hep.errors import ConfigError
 from lit_hep.evaluation.export import Interface
+from lit_hep.training.memory import give_back
 from lit_hep.training.processes import average_batch_norm
 from lit_hep.training.run import RunLogger, load_network
 
@@ -142,7 +143,9 @@ class BaseTask(Learner):
     def _draw(self) -> None:
         self._drawn = self.global_step
         if self.trainer.is_global_zero:
-            log_figures(self.logger, "val", self.figures(), self.global_step)
+            give_back()  # what training left for drawing, and the other way round
+            show_figures(self.figures(), self.logger, "val", self.global_step)
+            give_back()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Name the task, as the command line does by itself: it has to know whose checkpoint it is given."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import wraps
+from io import BytesIO
 from pathlib import Path
 from typing import Any, ParamSpec
 
@@ -53,16 +54,33 @@ def settings() -> Any:
     return {**STYLE, "axes.grid": False, **kept}
 
 
-def save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> bytes:
     """Write a figure as PNG, and beside it in the vector format that was chosen, if any.
 
     Args:
         figure: To be written.
         path: Ending in ``.png``.
+
+    Returns:
+        The PNG file.
     """
-    for kind in filter(None, ("png", chosen().vector)):
+    content = png(figure)
+    with replacing(path) as part:
+        part.write_bytes(content)
+    if kind := chosen().vector:
         with rc_context(settings()), replacing(path.with_suffix(f".{kind}")) as part:
             figure.savefig(part, format=kind)
+    return content
+
+
+def png(figure: Figure) -> bytes:
+    """A figure as a PNG file."""
+    with rc_context(settings()), BytesIO() as file:
+        if layout := figure.get_layout_engine():  # once; `savefig` would draw all for it, to no avail, every time
+            layout.execute(figure)
+            figure.set_layout_engine("none")
+        figure.savefig(file, format="png")
+        return file.getvalue()
 
 
 def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:

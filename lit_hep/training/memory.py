@@ -23,6 +23,13 @@ class Memory:
     keep_mib: int = 1024
 
 
+def give_back() -> None:
+    """Give what is free to the system now, on Linux."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
+
+
 def keep(memory: Memory) -> None:
     """Deal so with what is freed from now on.
 

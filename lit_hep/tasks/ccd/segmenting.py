@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lit_hep.base.products import log_figures, write_figures, write_json, write_report
+from lit_hep.base.products import show_figures, write_json, write_report
 from lit_hep.base.task import BaseTask
 from lit_hep.data.runs import read_history
 from lit_hep.errors import ConfigError
@@ -204,10 +204,9 @@ class SegmentationTask(BaseTask):
             self._products.close(counts)
             self._products.write_report(counts)
             history = read_history(Path(self.logger.log_dir)) if isinstance(self.logger, RunLogger) else None
-            figures = list(self._products.figures(index, counts, numbers, history))
-            write_figures(folder / "figures", figures)
+            figures = self._products.figures(index, counts, numbers, history)
+            show_figures(figures, self.logger, "test", self.global_step, folder / "figures")
             write_report(folder, self)
-            log_figures(self.logger, "test", figures, self.global_step)
         self._products = None
 
     def on_predict_epoch_end(self) -> None:

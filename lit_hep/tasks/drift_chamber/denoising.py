@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lit_hep.base.products import log_figures, write_figures, write_json, write_report
+from lit_hep.base.products import show_figures, write_json, write_report
 from lit_hep.base.task import BaseTask
 from lit_hep.data.runs import read_history
 from lit_hep.errors import ConfigError
@@ -159,10 +159,9 @@ class DenoisingTask(BaseTask):
             write_json(folder / "metrics.json", numbers)
             self._write(folder, index, hits)
             history = read_history(Path(self.logger.log_dir)) if isinstance(self.logger, RunLogger) else None
-            figures = list(denoising_figures(hits, threshold, self.data.ids(index), current, history))
-            write_figures(folder / "figures", figures)
+            figures = denoising_figures(hits, threshold, self.data.ids(index), current, history)
+            show_figures(figures, self.logger, "test", self.global_step, folder / "figures")
             write_report(folder, self)
-            log_figures(self.logger, "test", figures, self.global_step)
 
     def on_predict_epoch_end(self) -> None:
         """Write predictions and cleaned events."""
