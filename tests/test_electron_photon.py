@@ -42,7 +42,7 @@ def pixels(root):
         return np.concatenate([electrons["X"][:], photons["X"][:]])
 
 
-MEMORY = pytest.mark.parametrize("memory_gib", [8.0, 0.06])
+MEMORY = pytest.mark.parametrize("memory_gib", [8.0, 0.12])
 
 
 @MEMORY

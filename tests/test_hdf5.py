@@ -17,7 +17,7 @@ from lit_hep.errors import ConfigError, DataError
 
 SIZES = (230, 170)  # of two files, no multiple of a chunk
 ROWS = np.arange(sum(SIZES))
-MEMORY = 64 * 64 / 2**20  # GiB that allow blocks of 64 rows of 1 KiB
+MEMORY = 128 * 64 / 2**20  # GiB that allow blocks of 64 rows of 1 KiB
 
 
 def write(path, first, count, chunk=20, **options):

@@ -4,6 +4,8 @@ An epoch is a sequence of blocks. Each holds whole chunks, drawn at random, of e
 samples are shuffled and cut into batches.
 """
 
+import math
+import mmap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -21,7 +23,7 @@ from lit_hep.errors import ConfigError
 
 _GIB = 2**30
 _LIBRARIES = 1.0  # GiB that the process takes without data
-_BLOCKS = 64  # blocks that would fill the memory allowed; a few exist at a time, the libraries take the rest
+_BLOCKS = 128  # blocks that would fill the memory allowed; a few exist at a time, the libraries take the rest
 
 
 def fits(tables: Sequence[Table], names: Sequence[str], memory_gib: float) -> bool:
@@ -38,7 +40,7 @@ class StreamedColumns(Dataset[dict[str, Tensor]]):
         tables: The files; of each, a block holds the same share.
         names: Column to data set, of the large columns.
         columns: The other columns: name to tensor (N, ...).
-        memory_gib: Memory that the process may take, in GiB, its libraries (1 GiB) included; a block is a 64th.
+        memory_gib: Memory that the process may take, in GiB, its libraries (1 GiB) included; a block is a 128th.
 
     Raises:
         ConfigError: A chunk of a file is larger than a block.
@@ -66,7 +68,7 @@ class StreamedColumns(Dataset[dict[str, Tensor]]):
         """Samples of any numbers (n,): a dict of columns (n, ...)."""
         rows = index.numpy()
         first = self.tables[0]
-        large = {name: np.empty((len(rows), *first.shapes[name][1:]), first.dtypes[name]) for name in self._stored}
+        large = {name: _mapped((len(rows), *first.shapes[name][1:]), first.dtypes[name]) for name in self._stored}
         file = self.file_of(rows)
         for number, table in enumerate(self.tables):
             places = np.flatnonzero(file == number)
@@ -85,6 +87,12 @@ class StreamedColumns(Dataset[dict[str, Tensor]]):
         spans = np.array([table.span(self._stored) for table in self.tables])
         span: NDArray[np.int64] = (index - self.starts[file]) // spans[file]
         return span
+
+
+def _mapped(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """An array of zeros in memory of its own: freed blocks would leave holes in the heap that later ones do not fit."""
+    count = math.prod(shape)
+    return np.frombuffer(mmap.mmap(-1, max(1, count * dtype.itemsize)), dtype, count).reshape(shape)
 
 
 class EpochBlocks(DistributedSampler[Any]):
