@@ -1,5 +1,6 @@
 """LightningCLI with the house's run folders."""
 
+import sys
 import threading
 import warnings
 from pathlib import Path
@@ -106,6 +107,8 @@ class LitHepCLI(LightningCLI):
     """Configs on top of ``configs/base.yaml``; checkpoints and outputs in the folders of a run."""
 
     def __init__(self, args: list[str] | None = None) -> None:
+        words = sys.argv[1:] if args is None else args
+        self._command = next((word for word in words if word in self.subcommands()), None)
         folders = (Path(__file__).parent / "configs", Path(__file__).parents[1] / "configs")
         base = {"default_config_files": [str(folder / "base.yaml") for folder in folders if folder.is_dir()]}
         super().__init__(
@@ -128,6 +131,8 @@ class LitHepCLI(LightningCLI):
         return {**LightningCLI.subcommands(), "show": {"model", "datamodule", "index"}}
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        if self._command not in (None, subcommand):  # that it is there is all that needs to be known of it
+            return self.init_parser(description=kwargs["description"])
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
         if subcommand == "show":  # jsonargparse would want a list in brackets
             parser.add_argument(
