@@ -70,8 +70,9 @@ def fit(way: str, name: str, words: Sequence[str]) -> dict[str, Any]:
     return row | cost(folder / "best.ckpt")
 
 
-def cost(checkpoint: Path, size: int = 112) -> dict[str, float]:
-    """Parameters, multiply-adds an event of `size` x `size`, and milliseconds an event on one thread, batch 32."""
+def cost(checkpoint: Path) -> dict[str, float]:
+    """Parameters, multiply-adds an event, and milliseconds an event on one thread, batch 32."""
+    size = torch.load(checkpoint, map_location="cpu", weights_only=True)["datamodule_hyper_parameters"]["image_size"]
     task = MultiPlaneFusion.load_from_checkpoint(checkpoint, map_location="cpu").eval()
     planes = int(task.hparams["num_planes"])
     torch.set_num_threads(1)

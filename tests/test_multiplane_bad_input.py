@@ -236,6 +236,11 @@ CASES = {  # command, what was done before, what is said
         nothing,
         r"best\.ckpt: holds another network",
     ),
+    "weights from two sides": (
+        f"{FIT} {MODEL}.data_init=true {MODEL}.weights=checkpoints/multiplane_early/version_0/best.ckpt",
+        nothing,
+        r"data_init, weights \S*best\.ckpt: weights are to come from one or the other",
+    ),
     # options
     "number of classes": (f"{FIT} {MODEL}.num_classes=4", nothing, r"num_classes is 4, the data have 2"),
     "no planes at all": (f"{FIT} {MODEL}.num_planes=0", nothing, r"num_planes 0, num_classes 2: must be at least 1"),

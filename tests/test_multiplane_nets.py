@@ -6,8 +6,10 @@ import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.ensemble import VotingClassifier
 from sklearn.preprocessing import LabelEncoder
+from torch import nn
 
 from lit_hep.nets.cost import multiply_adds, parameters
+from lit_hep.nets.initial import adapt_to_images
 from lit_hep.nets.planes import PerPlane, PlaneNet, Siamese, TickFusion
 from lit_hep.nets.vision import alexnet, convnext_tiny, resnet18, vgg
 from lit_hep.tasks.multiplane import MultiPlaneFusion
@@ -63,6 +65,13 @@ def test_planes_of_late_fusion_do_not_see_each_other_those_of_the_others_do():
         assert not torch.allclose(one, two)
 
 
+def test_a_trunk_whose_features_are_all_below_0_still_learns():
+    net = Siamese(PlaneNet(16, 1), 16, 2, 3)
+    torch.nn.init.constant_(net.trunk.head[-1].bias, -100)
+    net(torch.rand(4, 3, 32, 32)).square().sum().backward()
+    assert net.trunk.features[0].weight.grad.any()
+
+
 def test_tick_fusion_sees_whether_planes_agree_in_time():
     """A plane moved along the ticks changes the answer; all planes moved by a whole cell of the last maps do not."""
     torch.manual_seed(4)
@@ -93,6 +102,28 @@ def test_torchvision_networks_take_any_channels(build_net, size):
     net = build_net(outputs=3, channels=5).eval()
     with torch.no_grad():
         assert net(torch.rand(2, 5, size, size)).shape == (2, 3)
+
+
+@pytest.mark.parametrize(("name", "size"), [("alexnet", 63), ("vgg11_bn", 32), ("convnext_tiny", 32)])
+def test_layers_adapted_to_images_answer_with_mean_0_and_deviation_1(name, size):
+    torch.manual_seed(1)
+    net, image = build(name, 2, 3), torch.rand(16, 3, size, size)
+    logits = net.classifier[-1].weight.clone()
+    adapt_to_images(net, image, 2)
+    assert net.training and torch.equal(net.classifier[-1].weight, logits)
+    answers = []
+    for layer in net.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear) and getattr(layer, "out_features", None) != 2:
+            channel = 1 if isinstance(layer, nn.Conv2d) else -1
+            layer.register_forward_hook(
+                lambda _, __, answer, channel=channel: answers.append(answer.movedim(channel, 0).clone())
+            )
+    with torch.no_grad():
+        net.eval()(image)
+    assert len(answers) > 5
+    for answer in answers:
+        deviation, mean = torch.std_mean(answer.flatten(1), 1)
+        assert mean.abs().max() < 1e-2 and (deviation - 1).abs().max() < 1e-2
 
 
 class Plane(ClassifierMixin, BaseEstimator):

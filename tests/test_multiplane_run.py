@@ -255,6 +255,22 @@ def test_weights_of_another_run_with_the_scaling_of_these_data(root):
     assert not torch.equal(first["net.0.typical"], second["net.0.typical"])
 
 
+def test_weights_adapted_to_the_data_once(root):
+    words = [*EARLY, f"{MODEL}.mode=siamese", f"{MODEL}.data_init=true", f"{MODEL}.optimizer.lr=1e-12"]
+    words += ["--trainer.callbacks.every_n_epochs=2"]
+    main(["fit", *words, "--trainer.max_epochs=2"])
+    _, checkpoints = place(EARLY)
+    assert not (checkpoints / "epoch000.ckpt").exists()
+    adapted = checkpoint(checkpoints / "epoch001.ckpt")["state_dict"]
+    main(["fit", *words, "--trainer.max_epochs=4", f"{DATA}.hit_loss=0.5", "--ckpt_path=last"])
+    resumed = checkpoint(checkpoints / "epoch003.ckpt")["state_dict"]
+    main(["fit", *words, "--trainer.max_epochs=2", f"{MODEL}.data_init=false"])
+    plain = checkpoint(str(checkpoints / "last.ckpt").replace("version_0", "version_1"))["state_dict"]
+    key = "net.1.head.1.weight"
+    assert torch.allclose(adapted[key], resumed[key], atol=1e-6)
+    assert not torch.allclose(adapted[key], plain[key], atol=1e-2)
+
+
 def test_workers_and_place_of_the_data_change_nothing(root):
     states = []
     for version, option in enumerate(("num_workers=0", "num_workers=2", "on_device=true")):

@@ -87,7 +87,7 @@ class Siamese(nn.Module):
         super().__init__()
         self.trunk = trunk
         self.head = nn.Sequential(
-            nn.ReLU(),
+            nn.LeakyReLU(0.1),  # of a trunk without batch norm, all features may fall below 0 and stay there with ReLU
             nn.Linear(planes * width, width),
             nn.ReLU(),
             nn.Dropout(dropout),

@@ -189,6 +189,12 @@ class MultiPlaneDataModule(BaseDataModule):
         deviation = (square / cells - mean**2).clamp_min(1e-12).sqrt()
         return Moments(mean, deviation, (charge / hits.clamp_min(1)).clamp_min(1e-12))
 
+    def some(self, number: int) -> Tensor:
+        """Images (n, P, wires, ticks) of n training events from all parts of their list, `number` <= n < 2 `number`."""
+        assert self.splits is not None
+        train = self.splits.train
+        return self._known[1][torch.from_numpy(train[:: max(1, len(train) // number)])].dense()
+
     def train_dataloader(self) -> DataLoader[Any]:
         """Events to learn from, in a new order each epoch."""
         return self._loader("train")

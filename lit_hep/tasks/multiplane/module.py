@@ -13,6 +13,7 @@ from lit_hep.base.classification import ClassificationTask
 from lit_hep.base.scores import Scores
 from lit_hep.errors import ConfigError
 from lit_hep.evaluation.export import Interface
+from lit_hep.nets.initial import adapt_to_images
 from lit_hep.nets.planes import PerPlane, PlaneNet, Siamese, TickFusion
 from lit_hep.nets.vision import alexnet, convnext_tiny, resnet18, vgg
 from lit_hep.tasks.multiplane.datamodule import MultiPlaneDataModule
@@ -24,6 +25,7 @@ NetName = Literal["small", "alexnet", "vgg11", "vgg11_bn", "vgg19", "resnet18", 
 Mode = Literal["early", "late", "siamese", "tick"]
 
 _FEATURES = 64  # of a plane, for `siamese`
+_ADAPT_TO = 64  # training events
 _SMALLEST = {"alexnet": 63}  # pixels; else 32
 
 
@@ -53,6 +55,8 @@ class MultiPlaneFusion(ClassificationTask):
         num_classes: Classes to tell apart.
         scaling: Of the charges, part of the network: as they are, logarithmic, or standardised, by plane, on the
             training events.
+        data_init: Adapt the weights to some training events before learning starts (`adapt_to_images`), without which
+            a VGG19 learns nothing from a few thousand events.
         fusion: How ``late`` fuses: the mean of the planes' probabilities, or a vote. Of two classes an event is then
             class 1 if most planes give it at least the threshold, and its probability is the largest that most planes
             reach, of three the middle one. Of more classes it is (votes + mean probability) / (planes + 1).
@@ -68,6 +72,7 @@ class MultiPlaneFusion(ClassificationTask):
         num_planes: int = 3,
         num_classes: int = 2,
         scaling: Scaling = "log",
+        data_init: bool = False,
         fusion: Literal["mean", "vote"] = "mean",
         training: Literal["together", "in_turn"] = "together",
         **kwargs: Any,
@@ -78,6 +83,8 @@ class MultiPlaneFusion(ClassificationTask):
             raise ConfigError(f"mode tick has a network of its own: leave --model.init_args.net at small, not {net}")
         if mode != "late" and (fusion != "mean" or training != "together"):
             raise ConfigError(f"fusion {fusion}, training {training}: are of mode late, the mode is {mode}")
+        if data_init and kwargs.get("weights"):
+            raise ConfigError(f"data_init, weights {kwargs['weights']}: weights are to come from one or the other")
         super().__init__(**kwargs)
 
     def configure_models(self) -> None:
@@ -125,6 +132,8 @@ class MultiPlaneFusion(ClassificationTask):
             self._check_turns()
             if self.trainer.ckpt_path is None:  # after other weights: charges of other data have another scale
                 self._scale.adapt(data.moments())
+                if hparams["data_init"]:
+                    adapt_to_images(self.net, data.some(_ADAPT_TO), self.num_classes)
 
     def _check_turns(self) -> None:
         """Check that the planes can be trained in turn, if they are to be."""
