@@ -12,6 +12,8 @@ from conftest import SIZES, config
 from runs import differences, table
 
 from lit_hep.cli import main
+from lit_hep.tasks.ccd import CCDDataModule
+from lit_hep.tasks.multiplane import MultiPlaneDataModule
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +40,30 @@ def test_resumed_run_equals_the_uninterrupted_one_to_the_last_bit(uninterrupted,
     main([*words, "--ckpt_path", "last"])
     assert not differences(whole / case.checkpoints, case.checkpoints)
     assert table(whole / case.run) == table(tmp_path / case.run)
+
+
+@pytest.mark.parametrize(
+    ("kind", "ending", "other"),
+    [(CCDDataModule, "image_0000.npy", "image_9999.npy"), (MultiPlaneDataModule, "_1.npz", "_999.npz")],
+)
+def test_a_checkpoints_split_is_not_for_other_samples_of_the_same_number(kind, ending, other, placed):
+    """One sample exchanged for another: the rows of those between them would be others'."""
+    root = placed("ccd" if kind is CCDDataModule else "multiplane")
+
+    def taken_over():
+        data = kind(str(root))
+        data.setup("test")
+        own = data.splits
+        data.load_state_dict(state)
+        return data.splits is not own
+
+    trained = kind(str(root))
+    trained.setup("fit")
+    state = trained.state_dict()
+    assert taken_over()
+    for path in sorted(root.rglob(f"*{ending}")):
+        path.rename(path.with_name(path.name.replace(ending, other)))
+    assert not taken_over()
 
 
 @pytest.mark.parametrize("task", SIZES)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
+from lightning.pytorch import Trainer
 from planes import SIZE, drawn, write, write_classes
 
 from lit_hep.data.sparse import SparseImages, read_sparse, read_sparse_images
@@ -152,6 +153,15 @@ def test_checkpoints_know_the_order_of_the_classes(files):
         data_of("atmo", "pdk").load_state_dict(trained)
     with pytest.warns(UserWarning, match="was trained with classes .*and is applied to"):
         data_of("cosmic", "atmo").load_state_dict(trained)
+
+
+def test_loaders_share_what_is_on_the_device(files):
+    data = MultiPlaneDataModule(str(files), on_device=True)
+    data.trainer = Trainer(accelerator="cpu", logger=False)
+    data.setup("fit")
+    loaders = [getattr(data, f"{part}_dataloader")() for part in ("train", "val", "test")]
+    first, *others = (loader.dataset.columns["image"] for loader in loaders)
+    assert all(other is first for other in others)
 
 
 def correlations(root):

@@ -81,12 +81,17 @@ class BaseDataModule(LightningDataModule, ABC):
             raise ConfigError(f"num_workers {num_workers}: must be 0 or more")
         if steps_per_execution < 1:
             raise ConfigError(f"steps_per_execution {steps_per_execution}: must be 1 or more")
+        if on_device and num_workers:
+            raise ConfigError(
+                "on_device: the accelerator fetches from its own memory, without workers; set num_workers 0"
+            )
         self.save_hyperparameters()
         self.hparams["root"] = str(root)  # a checkpoint holds plain values only
         self.root = Path(root)
         self.rule = SplitRule(val_fraction, test_fraction, split_seed)
         self.splits: Splits | None = None
         self._refused: UserError | None = None
+        self._placed: dict[str, tuple[Column, Column]] = {}
         self.removed: dict[str, int] = {}
         """Samples that were left out, by kind."""
 
@@ -114,6 +119,10 @@ class BaseDataModule(LightningDataModule, ABC):
     def ids(self, index: NDArray[np.int64]) -> NDArray[Any]:
         """What a user knows samples by: row or file name."""
         return index
+
+    def names(self) -> Sequence[Any] | NDArray[Any]:
+        """Of the labelled samples, by which, and their labels, a split knows them; empty if they are rows of files."""
+        return ()
 
     def missing(self) -> list[str]:
         """Files that should be in the root and are not."""
@@ -178,12 +187,14 @@ class BaseDataModule(LightningDataModule, ABC):
 
     def _check_divided(self) -> None:
         assert self.splits is not None
-        if several() and self.splits.digest != digest(self.labels()):
-            raise DataError(f"{platform.node()}: {self.root} holds other labels than on the first node; copy the files")
+        if several() and self.splits.digest != digest(self.labels(), self.names()):
+            raise DataError(
+                f"{platform.node()}: {self.root} holds other samples than on the first node; copy the files"
+            )
 
     def divide(self, folder: Path) -> Splits:
         """The division of the labelled samples: the one made earlier, or a new one, kept in `folder`."""
-        return saved_splits(folder / "splits.json", self.labels(), self.rule, self.root)
+        return saved_splits(folder / "splits.json", self.labels(), self.rule, self.root, self.names())
 
     @abstractmethod
     def labels(self) -> NDArray[np.int64]:
@@ -211,7 +222,7 @@ class BaseDataModule(LightningDataModule, ABC):
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take over the checkpoint's split if the data are the same."""
-        if state_dict["digest"] == digest(self.labels()):
+        if state_dict["digest"] == digest(self.labels(), self.names()):
             parts = {name: state_dict[name].numpy() for name in ("train", "val", "test")}
             self.splits = Splits(**parts, digest=state_dict["digest"])
 
@@ -256,7 +267,7 @@ class BaseDataModule(LightningDataModule, ABC):
             return BlockLoader(columns, blocks, batch_size, self.hparams["num_workers"], group, ahead)
         kept = device if self.hparams["on_device"] else None
         if kept is not None:
-            columns = {name: column.to(kept) for name, column in columns.items()}
+            columns = {name: self._place(name, column, kept) for name, column in columns.items()}
         batches = EpochBatches(index, batch_size, shuffle=train, weights=weights, device=kept, group=group, **place)
         data = Marked(Columns(columns)) if batches.marked else Columns(columns)
         return DataLoader(
@@ -267,6 +278,12 @@ class BaseDataModule(LightningDataModule, ABC):
             collate_fn=as_is,
             generator=torch.Generator(),  # else each loader draws from the global state
         )
+
+    def _place(self, name: str, column: Column, device: torch.device) -> Column:
+        """A column in the device's memory; once, if several loaders have it."""
+        if self._placed.get(name, (None,))[0] is not column:
+            self._placed[name] = column, column.to(device)
+        return self._placed[name][1]
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Give a batch its form; those of a group get theirs from `BaseTask`, each before its step."""

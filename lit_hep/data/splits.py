@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ class SplitRule:
 
 @dataclass(frozen=True)
 class Splits:
-    """Sample numbers of the three disjoint parts, and the digest of the labels they were made for."""
+    """Sample numbers of the three disjoint parts, and the digest of the data they were made for."""
 
     train: NDArray[np.int64]
     val: NDArray[np.int64]
@@ -44,9 +45,11 @@ class Splits:
     digest: str
 
 
-def digest(labels: NDArray[Any]) -> str:
-    """Short fingerprint of the labels, by which a split knows its data."""
-    return hashlib.sha256(np.ascontiguousarray(labels, dtype=np.int64).tobytes()).hexdigest()[:16]
+def digest(labels: NDArray[Any], names: Iterable[object] = ()) -> str:
+    """Short fingerprint of labels, and names if samples have any, by which a split knows its data."""
+    seen = hashlib.sha256(np.ascontiguousarray(labels, dtype=np.int64).tobytes())
+    seen.update("\0".join(map(str, names)).encode())
+    return seen.hexdigest()[:16]
 
 
 def check_classes(labels: NDArray[Any], source: Path | str = "data") -> None:
@@ -65,13 +68,16 @@ def check_classes(labels: NDArray[Any], source: Path | str = "data") -> None:
         )
 
 
-def make_splits(labels: NDArray[Any], rule: SplitRule, source: Path | str = "data") -> Splits:
+def make_splits(
+    labels: NDArray[Any], rule: SplitRule, source: Path | str = "data", names: Iterable[object] = ()
+) -> Splits:
     """Divide samples at random, each class in the same shares.
 
     Args:
         labels: Class numbers (N,).
         rule: Shares and seed.
         source: Where the labels are from, for messages.
+        names: Of the samples, if they have any.
 
     Returns:
         The three parts, each sorted.
@@ -92,10 +98,13 @@ def make_splits(labels: NDArray[Any], rule: SplitRule, source: Path | str = "dat
                     "and test; add samples or change val_fraction and test_fraction"
                 )
             parts[name].append(part)
-    return Splits(**{name: np.sort(np.concatenate(part)) for name, part in parts.items()}, digest=digest(labels))
+    rows = {name: np.sort(np.concatenate(part)) for name, part in parts.items()}
+    return Splits(**rows, digest=digest(labels, names))
 
 
-def saved_splits(path: Path, labels: NDArray[Any], rule: SplitRule, source: Path | str = "data") -> Splits:
+def saved_splits(
+    path: Path, labels: NDArray[Any], rule: SplitRule, source: Path | str = "data", names: Iterable[object] = ()
+) -> Splits:
     """Read the split that `rule` made of these samples earlier, or make it and add it to the file.
 
     Args:
@@ -103,6 +112,7 @@ def saved_splits(path: Path, labels: NDArray[Any], rule: SplitRule, source: Path
         labels: Class numbers (N,).
         rule: Shares and seed.
         source: Where the labels are from, for messages.
+        names: Of the samples, if they have any.
 
     Returns:
         The split.
@@ -112,7 +122,7 @@ def saved_splits(path: Path, labels: NDArray[Any], rule: SplitRule, source: Path
         OutputError: The file cannot be written.
     """
     entries = _read(path) if path.is_file() else []
-    wanted = {**asdict(rule), "digest": digest(labels)}
+    wanted = {**asdict(rule), "digest": digest(labels, names)}
     for entry in entries:
         if wanted.items() <= entry.items():
             parts: dict[str, Any] = {name: entry.get(name) for name in ("train", "val", "test")}
@@ -123,7 +133,7 @@ def saved_splits(path: Path, labels: NDArray[Any], rule: SplitRule, source: Path
             if not exist or np.bincount(np.concatenate(list(rows.values()))).max() > 1:
                 raise DataError(f"{path}: parts overlap or name samples that do not exist; mend or delete the file")
             return Splits(**rows, digest=wanted["digest"])
-    splits = make_splits(labels, rule, source)
+    splits = make_splits(labels, rule, source, names)
     entry = {**wanted, **{name: getattr(splits, name).tolist() for name in ("train", "val", "test")}}
     with replacing(path) as part:
         part.write_text(json.dumps([*entries, entry]))

@@ -50,7 +50,7 @@ class CCDDataModule(BaseDataModule):
         min_pixels: Clusters of fewer pixels are left out of the catalogue.
         simulation_size: Images to simulate.
         predict_root: Image, or folder of images, to predict on, masks not needed; None takes those held out for `test`.
-        **kwargs: As in `BaseDataModule`.
+        **kwargs: As in `BaseDataModule`; ``on_device`` is for training tiles, whole images come one by one.
     """
 
     most_drawn: ClassVar[int] = 8
@@ -115,6 +115,7 @@ class CCDDataModule(BaseDataModule):
     def setup(self, stage: str) -> None:
         """Read the images to predict on too, when that is what will be done."""
         super().setup(stage)
+        self._unknown = None
         if stage == "predict" and self.hparams["predict_root"]:
             folder = Path(self.hparams["predict_root"])
             if not folder.exists():
@@ -142,6 +143,10 @@ class CCDDataModule(BaseDataModule):
     def labels(self) -> NDArray[np.int64]:
         """Zeros: images have no classes."""
         return np.zeros(len(self), np.int64)
+
+    def names(self) -> NDArray[Any]:
+        """As `ids`, of the images of ``root``."""
+        return self._known.name
 
     def ids(self, index: NDArray[np.int64]) -> NDArray[Any]:
         """Names of the images, their files' without ending; of a stack their rows."""

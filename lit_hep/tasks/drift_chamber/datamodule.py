@@ -92,6 +92,7 @@ class DriftChamberDataModule(BaseDataModule):
     def setup(self, stage: str) -> None:
         """Read the events to predict on too, when that is what will be done."""
         super().setup(stage)
+        self._unknown = None
         if stage == "predict" and self.hparams["predict_root"]:
             folder = Path(self.hparams["predict_root"])
             if not folder.exists():
@@ -109,6 +110,10 @@ class DriftChamberDataModule(BaseDataModule):
     def labels(self) -> NDArray[np.int64]:
         """Zeros: there are no classes."""
         return np.zeros(len(self), np.int64)
+
+    def names(self) -> NDArray[Any]:
+        """As `ids`, of the events of ``root``."""
+        return self._known.name
 
     def ids(self, index: NDArray[np.int64]) -> NDArray[Any]:
         """Name or row in the file."""

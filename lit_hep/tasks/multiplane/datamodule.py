@@ -120,6 +120,7 @@ class MultiPlaneDataModule(BaseDataModule):
     def setup(self, stage: str) -> None:
         """Read the events to predict on too, when that is what will be done."""
         super().setup(stage)
+        self._unknown = None
         if stage == "predict" and self.hparams["predict_root"]:
             events = find_events(self.hparams["predict_root"], None, self.planes, labelled=False)
             images = self._load(events)
@@ -169,6 +170,10 @@ class MultiPlaneDataModule(BaseDataModule):
     def labels(self) -> NDArray[np.int64]:
         """Class number of each event."""
         return self._known[0].labels
+
+    def names(self) -> NDArray[Any]:
+        """As `ids`, of the events of ``root``."""
+        return self._known[0].ids
 
     def ids(self, index: NDArray[np.int64]) -> NDArray[Any]:
         """Names of the events: those of their files, less plane and suffix."""

@@ -46,7 +46,7 @@ def read_lists(folder: Path, events: Events, *, partial: bool) -> Splits:
             names = ", ".join(events.classes[number] for number in sorted(lacking))
             raise DataError(f"{path}: lists no events of class {names}; run prepare again, or set split_lists to null")
     rows_of = {part: np.array(sorted(mine), dtype=np.int64) for part, mine in parts.items()}
-    return Splits(**rows_of, digest=digest(events.labels))
+    return Splits(**rows_of, digest=digest(events.labels, events.ids))
 
 
 def _listed(path: Path) -> Iterator[tuple[int, str]]:
