@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 import torch
 from conftest import SIZES, config
+from lightning.pytorch import Trainer
+from lightning.pytorch.plugins import MixedPrecision
 from PIL import Image
 from runs import checkpoint, table
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from lit_hep.cli import main
 from lit_hep.evaluation.denoising import RATIOS, REJECTIONS
-from lit_hep.tasks.drift_chamber import Pix2PixGAN
+from lit_hep.tasks.drift_chamber import DriftChamberDataModule, Pix2PixGAN
 from lit_hep.tasks.drift_chamber.layout import pad
 from lit_hep.tasks.drift_chamber.simulation import simulate
 
@@ -135,6 +137,55 @@ def test_precision_and_clipping(name, precision, root, monkeypatch):
     assert len(norms) == (4 if name == "gan" else 2)
     assert (norms[norms.isfinite()] < 0.0011).all() and norms.isfinite().any()
     assert all(value.isfinite().all() for value in checkpoint(CHECKPOINTS / "last.ckpt")["state_dict"].values())
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_clipping_of_a_scaled_gradient(fused, root):
+    """A fused optimizer takes the scale of the loss away in its step, after the clipping."""
+    task = Pix2PixGAN(
+        objective="regression",
+        net="denoiser",
+        width=4,
+        gradient_clip=1e-3,
+        generator_optimizer=lambda weights: torch.optim.Adam(weights, fused=fused),
+        figures_every_n_epochs=0,
+    )
+    trainer = Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        max_epochs=1,
+        limit_train_batches=1,
+        limit_val_batches=0,
+        plugins=[MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=1024.0))],
+    )
+    trainer.fit(task, DriftChamberDataModule(str(root)))
+    moments = [state["exp_avg"].norm() for state in trainer.optimizers[0].state.values()]
+    assert torch.stack(moments).norm() == pytest.approx(1e-4, rel=0.01), "a tenth of the largest norm"
+
+
+def test_predicting_leaves_the_data_module_to_testing(root, tmp_path):
+    """From Python the same data module may serve for both."""
+    others = tmp_path / "others"
+    others.mkdir()
+    simulate(others, 20, 7)
+    task = Pix2PixGAN(objective="regression", net="denoiser", width=4)
+    data = DriftChamberDataModule(str(root), predict_root=str(others))
+    trainer = Trainer(accelerator="cpu", logger=False)
+    trainer.predict(task, data)
+    trainer.test(task, data)
+    assert data.events is data._known
+    assert {"purity_45_nA", "purity_90_nA"} <= json.loads(Path("test/metrics.json").read_text()).keys()
+
+
+def test_names_of_any_alphabet(root):
+    (root / "events.hdf5").rename(root / "Läufe.hdf5")
+    simulate(root, 20, 7)
+    main(["fit", *DENOISER, f"{MODEL}.width=4", *HERE, "--trainer.max_epochs=1"])
+    main(["predict", *DENOISER, f"{MODEL}.width=4", *HERE, "--ckpt_path=best", f"--data.init_args.predict_root={root}"])
+    with h5py.File(RUN / "predict/cleaned.hdf5") as file:
+        names = file["name"].asstr()[:]
+    assert set(names) == {*(f"Läufe.hdf5:{row}" for row in range(EVENTS)), *(f"events.hdf5:{row}" for row in range(20))}
 
 
 def test_moving_average_follows_the_generator(root):

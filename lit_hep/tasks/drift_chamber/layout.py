@@ -3,6 +3,7 @@
 from typing import Any, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -19,6 +20,8 @@ ROWS = [
 """Row of the padded picture for each layer: 44..55, 58..69 and 72..83."""
 COLUMNS = slice(_LEFT, _LEFT + WIRES)
 """Columns of the padded picture for the wires: 8..119."""
+_REGIONS = [slice(top, top + _LAYERS_A_REGION) for top in ROWS[::_LAYERS_A_REGION]]
+"""The same rows as slices: a GPU would wait for a list of them."""
 
 Planes = TypeVar("Planes", NDArray[Any], Tensor)
 
@@ -34,7 +37,9 @@ def pad(planes: Planes) -> Planes:
     """
     shape = (*planes.shape[:-2], SIDE, SIDE)
     picture: Any = planes.new_zeros(shape) if isinstance(planes, Tensor) else np.zeros(shape, planes.dtype)
-    picture[..., ROWS, COLUMNS] = planes
+    for region, rows in enumerate(_REGIONS):
+        layers = slice(region * _LAYERS_A_REGION, (region + 1) * _LAYERS_A_REGION)
+        picture[..., rows, COLUMNS] = planes[..., layers, :]
     return picture  # type: ignore[no-any-return]
 
 
@@ -47,7 +52,8 @@ def unpad(picture: Planes) -> Planes:
     Returns:
         Planes (..., 36, 112).
     """
-    return picture[..., ROWS, COLUMNS]
+    regions: Any = [picture[..., rows, COLUMNS] for rows in _REGIONS]
+    return torch.cat(regions, -2) if isinstance(picture, Tensor) else np.concatenate(regions, -2)
 
 
 def margin() -> NDArray[np.bool_]:

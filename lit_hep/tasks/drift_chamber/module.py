@@ -211,11 +211,15 @@ class Pix2PixGAN(DenoisingTask):
         return loss, [term.detach() for term in (loss, adversarial, distance, rival, *right)]
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Clip the gradient; under 16-bit precision it is unscaled by now."""
-        if self.hparams["gradient_clip"] is not None:
-            # Lightning's clip_gradients would refuse fused optimizers at any mixed precision
-            parameters = [weight for group in optimizer.param_groups for weight in group["params"]]
-            nn.utils.clip_grad_norm_(parameters, self.hparams["gradient_clip"])
+        """Clip the gradient; Lightning's own clipping refuses fused optimizers at any mixed precision."""
+        largest = self.hparams["gradient_clip"]
+        if largest is not None:
+            scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+            if scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
+                largest *= scaler.get_scale()  # which a fused optimizer takes out of the gradient only in its step
+            nn.utils.clip_grad_norm_(
+                [weight for group in optimizer.param_groups for weight in group["params"]], largest
+            )
 
     @torch.no_grad()
     def _follow(self, average: nn.Module) -> None:

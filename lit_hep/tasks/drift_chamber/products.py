@@ -51,7 +51,9 @@ def write_cleaned(
             with replacing(folder / "cleaned" / f"{name}_clean_.png") as part:
                 Image.fromarray(pixels).save(part, format="PNG")
     else:
+        from h5py import string_dtype
+
+        names = {"data": ids.astype(object), "dtype": string_dtype()} if ids.dtype.kind == "U" else {"data": ids}
         with replacing(folder / "cleaned.hdf5") as part, new_hdf5(part) as file:
             file.create_dataset("clean", data=clean, compression="gzip", compression_opts=1)
-            names = ids.astype("S") if ids.dtype.kind == "U" else ids
-            file.create_dataset("name", data=names)
+            file.create_dataset("name", **names)
