@@ -58,6 +58,11 @@ def test_no_batch_of_a_single_sample_at_the_end(count, size, sizes):
     assert batch_sizes(count, size) == sizes
 
 
+def test_samples_to_be_seen_alone_come_alone():
+    for rank in range(2):
+        assert [len(batch) for batch in EpochBatches(INDEX, 1, shuffle=False, rank=rank, world_size=2)] == [1] * 19
+
+
 def test_order_is_a_function_of_seed_and_epoch():
     def order(**options):
         return torch.cat(batches(**options)).tolist()
@@ -107,6 +112,7 @@ def test_saved_split_is_used_again_even_where_it_was_edited(tmp_path):
     assert again.train.tolist() == first.train.tolist()[1:] and again.val.tolist() == first.val.tolist()
     other = saved_splits(path, 1 - LABELS, RULE)  # other data, other split
     assert other.digest != first.digest
+    assert saved_splits(path, LABELS, RULE, names=range(100)).digest != first.digest
 
 
 def test_subset_keeps_every_class():

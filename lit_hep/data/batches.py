@@ -119,7 +119,7 @@ class EpochBatches(DistributedSampler[Any]):
 
     @property
     def _sizes(self) -> list[int]:
-        return batch_sizes(len(self.index), self.batch_size * self.num_replicas)
+        return batch_sizes(len(self.index), self.batch_size * self.num_replicas, train=self.shuffle)
 
     def __len__(self) -> int:
         return -(-len(self._sizes) // self.group)
@@ -140,20 +140,21 @@ class EpochBatches(DistributedSampler[Any]):
             yield batch if self.num_replicas == 1 else self._share(batch)
 
     def _share(self, batch: Tensor) -> Tensor:
-        """What this process takes of a batch: as many as the others, and two if it can be, as batch norm needs two."""
+        """What this process takes of a batch: as many as the others, and to train two if it can, as for batch norm."""
         mine = batch[self.rank :: self.num_replicas]
-        lacking = max(-(-len(batch) // self.num_replicas), min(2, self.batch_size)) - len(mine)
+        least = min(2, self.batch_size) if self.shuffle else 1
+        lacking = max(-(-len(batch) // self.num_replicas), least) - len(mine)
         if not lacking:
             return mine
         padding = batch[:1].expand(lacking)
         return torch.cat([mine, ~padding if self.marked else padding])
 
 
-def batch_sizes(count: int, size: int) -> list[int]:
-    """Samples of each batch; a single one left at the end joins the batch before, as batch norm needs two."""
+def batch_sizes(count: int, size: int, *, train: bool = True) -> list[int]:
+    """Samples of each batch; a single one left at the end joins the batch before, as batch norm needs two to train."""
     whole, rest = divmod(count, size)
     sizes = [size] * whole
-    if rest == 1 and sizes:
+    if rest == 1 and sizes and train:
         sizes[-1] += 1
     elif rest:
         sizes.append(rest)

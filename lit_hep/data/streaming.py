@@ -185,7 +185,7 @@ class BlockLoader:
     ) -> None:
         self.dataset, self.sampler, self.batch_size, self.num_workers = data, sampler, batch_size, num_workers
         self.group, self.ahead = group, ahead and not num_workers
-        self.sizes = batch_sizes(sampler.samples, batch_size)
+        self.sizes = batch_sizes(sampler.samples, batch_size, train=sampler.shuffle)
 
     def __len__(self) -> int:
         return -(-len(self.sizes) // self.group)
