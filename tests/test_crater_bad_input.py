@@ -183,7 +183,16 @@ BAD_OPTION = {  # command, what is said
     "devices": (f"{FIT} --trainer.devices 0", r"devices.*0"),
     "max_epochs -5": (f"{FIT} --trainer.max_epochs -5", r"max_epochs.*-5"),
     "seed": (f"{FIT} --seed_everything one", r"seed_everything.*one"),
-    "below > above": (f"{FIT} {PSEUDO}.below 0.9 {PSEUDO}.above 0.1", r"below 0\.9 and above 0\.1: an image would get"),
+    "below > above": (
+        f"{FIT} {PSEUDO}.below 0.9 {PSEUDO}.above 0.1",
+        r"below 0\.9, above 0\.1: must lie above 0 up to",
+    ),
+    "above 0.4": (f"{FIT} {PSEUDO}.above 0.4", r"above 0\.4: must lie .* from 0\.5 to below 1"),
+    "no epochs": (f"{FIT} {PSEUDO}.final_epochs 0", r"final_epochs 0, .*must be 1 or more"),
+    "top_k": (f"{FIT} {PSEUDO}.top_k -2", r"top_k -2, .*must be 1 or more"),
+    "weight": (f"{FIT} {PSEUDO}.weight -1", r"weight -1: .*the weight above 0"),
+    "workers on the device": (f"{FIT} {DATA}.on_device true {DATA}.num_workers 1", r"on_device: .*set num_workers 0"),
+    "precision": (f"{FIT} --trainer.precision bf16-true", r"precision bf16-true: .*set 32-true, bf16-mixed"),
     "neither below nor above": (f"{FIT} {PSEUDO}.below null", r"rounds without below or above.*set one of them"),
     "rounds without reload": (
         f"{FIT} --trainer.reload_dataloaders_every_n_epochs 0",
@@ -214,6 +223,11 @@ BAD_OPTION = {  # command, what is said
 }
 
 BAD_PLACE = {  # command, what was done to the folders, what is said
+    "images not square": (
+        f"{FIT} {MODEL}.net deep {DATA}.augment true",
+        lambda: [change(path, lambda x: x.reshape(-1, 48, 48)[:, :40])() for path in (IMAGES, EXTRA)],
+        r"^data: images of 40 x 48 pixels cannot be shown in quarter turns; set --data\.init_args\.augment false",
+    ),
     "tb_logs is a file": (FIT, instead("tb_logs"), r"^tb_logs/crater: cannot be written .*--trainer\.logger"),
     "checkpoints is a file": (FIT, instead("checkpoints"), r"^checkpoints/crater\S*: .*Not a directory"),
     "picture below a file": (

@@ -70,6 +70,15 @@ def test_balance(crater_root, balance):
         assert share == pytest.approx(data.truth[data.part("train")].mean())
 
 
+def test_balance_counts_pseudo_labels_as_the_loss_does(crater_root):
+    data = CraterDataModule(str(crater_root), label_fraction=0.5, balance="weights", batch_size=16)
+    data.setup("fit")
+    data.set_pseudo_labels(data.unlabelled(), np.ones(len(data.unlabelled()), np.float32), 0.1)
+    batches = list(data.train_dataloader())
+    label, weight = (torch.cat([batch[name] for batch in batches]) for name in ("label", "weight"))
+    assert float((weight * label).sum() / weight.sum()) == pytest.approx(0.5, abs=1e-5)
+
+
 def test_state_carries_split_and_pseudo_labels_to_the_same_data_only(data, crater_root):
     data.set_pseudo_labels(data.unlabelled()[:2], np.ones(2, np.float32), 0.3)
     state = data.state_dict()

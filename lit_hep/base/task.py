@@ -80,9 +80,11 @@ class BaseTask(Learner):
         """Start from other weights if asked to; arrange memory and compile.
 
         Raises:
-            ConfigError: Batch norm cannot see all processes here.
+            ConfigError: Batch norm cannot see all processes here; weights would not be of the type of images.
         """
         super().setup(stage)
+        if (precision := str(self.trainer.precision)).endswith("-true") and precision != "32-true":
+            raise ConfigError(f"precision {precision}: images stay float32; set 32-true, bf16-mixed or 16-mixed")
         strategy = self.trainer.strategy
         if not torch.cuda.is_available():
             # Lightning has torch ask the NVIDIA driver at every optimizer step, in vain where there is none

@@ -62,7 +62,8 @@ class SparseImages:
         )
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
-        """The same on another device; arguments as of `Tensor.to`."""
+        """The same on another device; arguments as of `Tensor.to`. On the way to a GPU nothing waits."""
+        kwargs.setdefault("non_blocking", torch.device(args[0]).type == "cuda")
         cell, value, offset = (column.to(*args, **kwargs) for column in (self.cell, self.value, self.offset))
         return type(self)(cell, value, offset, self.channels, self.size)
 

@@ -37,7 +37,7 @@ def augment(
     if how == "imgaug":
         return apply_imgaug(original_set(seed), image, mask, outside)
     views = random_views(len(image), image.shape[2] / image.shape[3], np.random.default_rng(seed))
-    return apply_views(views.to(image.device), image, mask, outside)
+    return apply_views(views.to(image.device, non_blocking=True), image, mask, outside)
 
 
 def random_views(count: int, aspect: float, rng: np.random.Generator) -> Tensor:

@@ -25,9 +25,9 @@ def random_framing(image: Tensor, zoom: float, shift: float) -> Tensor:
         Images of the same shape, float32.
     """
     draw = 2 * torch.rand(3, len(image), device=image.device) - 1
-    size = torch.tensor(image.shape[:1:-1], device=image.device)
     frame = torch.zeros(len(image), 2, 3, device=image.device)
     frame[:, 0, 0] = frame[:, 1, 1] = 1 + zoom * draw[0]
-    frame[:, :, 2] = draw[1:].T * 2 * shift / size
+    for axis, pixels in enumerate(image.shape[:1:-1]):
+        frame[:, axis, 2] = draw[1 + axis] * 2 * shift / pixels
     grid = F.affine_grid(frame, list(image.shape), align_corners=False)
     return F.grid_sample(image.float(), grid, padding_mode="reflection", align_corners=False)

@@ -75,6 +75,12 @@ class CraterDataModule(BaseDataModule):
                 f"{self.root}: images of Xtrain1.npy are {labelled.shape[1:]}, those of Xtrain1_extra.npy "
                 f"{unlabelled.shape[1:]} pixels; they must be of one size"
             )
+        height, width = labelled.shape[1:]
+        if self.hparams["augment"] and height != width:
+            raise DataError(
+                f"{self.root}: images of {height} x {width} pixels cannot be shown in quarter turns; set "
+                "--data.init_args.augment false, or give square ones"
+            )
         truth = self.root / "Ytrain1_extra.npy"
         known = np.full(len(unlabelled), -1, dtype=np.int64)
         if truth.is_file():
@@ -163,7 +169,7 @@ class CraterDataModule(BaseDataModule):
         columns["label"][pseudo] = pseudo_label
         columns["weight"] = torch.ones(len(self.truth))
         columns["weight"][pseudo] = self._pseudo_weight
-        share = columns["label"][index].mean()
+        share = (columns["label"] * columns["weight"])[index].sum() / columns["weight"][index].sum()
         even = torch.where(columns["label"] > 0.5, 0.5 / share, 0.5 / (1 - share))
         weights = None
         if self.hparams["balance"] == "weights":

@@ -73,8 +73,13 @@ class PseudoLabel(EarlyStop):
         for name, value in {"initial_threshold": initial_threshold, "final_threshold": final_threshold}.items():
             if value is not None and not 0 < value < 1:
                 raise ConfigError(f"{name} {value}: must lie between 0 and 1")
-        if below is not None and above is not None and below > above:
-            raise ConfigError(f"below {below} and above {above}: an image would get both labels")
+        if (below is not None and not 0 < below <= 0.5) or (above is not None and not 0.5 <= above < 1):
+            raise ConfigError(f"below {below}, above {above}: must lie above 0 up to 0.5, and from 0.5 to below 1")
+        if min(initial_epochs, final_epochs) < 1 or (top_k is not None and top_k < 1) or weight <= 0:
+            raise ConfigError(
+                f"initial_epochs {initial_epochs}, final_epochs {final_epochs}, top_k {top_k}, weight {weight:g}: must "
+                "be 1 or more, and the weight above 0"
+            )
         if rounds and below is None and above is None:
             raise ConfigError("rounds without below or above: no image would ever be labelled; set one of them")
         self.rounds, self.top_k, self.keep_balance = rounds, top_k, keep_balance
