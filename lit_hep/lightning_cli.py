@@ -176,8 +176,12 @@ class LitHepCLI(LightningCLI):
             run.purge_step = checkpoint["global_step"] if command == "fit" else None
 
     def before_instantiate_classes(self) -> None:
-        """Say which hyperparameters a checkpoint has overruled."""
-        model = flatten(self.config[self.subcommand].model)
+        """Take the progress bar away if there shall be none; say which hyperparameters a checkpoint has overruled."""
+        config = self.config[self.subcommand]
+        if config.trainer.enable_progress_bar is False:  # Lightning would refuse the one of base.yaml
+            bar = "lit_hep.training.callbacks.ProgressBar"
+            config.trainer.callbacks = [each for each in config.trainer.callbacks if each.class_path != bar]
+        model = flatten(config.model)
         for name, value in model.items():
             if name in self._asked and self._asked[name] != value and name != "class_path":
                 rank_zero_warn(f"{name} {self._asked[name]!r} is ignored: the checkpoint was trained with {value!r}")

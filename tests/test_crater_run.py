@@ -65,6 +65,14 @@ def test_shipped_config_from_fit_to_prediction(net, crater_root, caplog):
     assert len(table(run)) == 6, "both stages had ended: nothing is left to do"
 
 
+@pytest.mark.parametrize("shown", ["true", "false"])
+def test_progress_bar_can_be_left_out(shown, crater_root, capfd):
+    words = [*ORIGINAL, "--trainer.max_epochs=1", f"--trainer.enable_progress_bar={shown}"]
+    main(["fit", *words])
+    assert ("Epoch 0:" in "".join(capfd.readouterr())) == (shown == "true")
+    main(["fit", "--config=tb_logs/crater/version_0/config.yaml"])
+
+
 def test_second_stage_starts_with_its_own_learning_rate(crater_root):
     plateau = ("=torch.optim.lr_scheduler.ReduceLROnPlateau", ".patience=0", ".factor=0.5", ".threshold=0.5")
     main(["fit", *ORIGINAL, *SHORT, *EASY, *(f"--model.init_args.scheduler{option}" for option in plateau)])
