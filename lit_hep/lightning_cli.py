@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
@@ -17,6 +16,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_only, rank_zer
 from lit_hep.base.datamodule import BaseDataModule
 from lit_hep.base.task import BaseTask
 from lit_hep.data.files import reason, replacing, sweep
+from lit_hep.data.runs import leaves, test_command
 from lit_hep.errors import CheckpointError, ConfigError, OutputError, UserError
 from lit_hep.evaluation import look
 from lit_hep.parser import Parser, shorten
@@ -40,6 +40,10 @@ TRUSTED = ("torch.optim.", "lightning.pytorch.", "lit_hep.")
 """Beginnings of the names of classes that a checkpoint may ask for."""
 
 
+OPTIONAL = {"enable_progress_bar": ("ProgressBar",), "enable_checkpointing": ("BestCheckpoint", "EpochCheckpoint")}
+"""Callbacks that an option of the trainer leaves out."""
+
+
 class LightningParser(Parser, LightningArgumentParser):
     """Lightning's parser with the house's errors."""
 
@@ -55,8 +59,12 @@ class SaveConfig(SaveConfigCallback):
         if isinstance(trainer.logger, RunLogger):
             sweep(Path(folder))
         if stage == "fit":
+            config = self.config.clone()
+            if config.ckpt_path:  # of which run it went on is not what the next one is to do
+                run = run_options(config)
+                config.ckpt_path = run["version"] = run["purge_step"] = None
             with replacing(Path(folder, self.config_filename)) as part:
-                self.parser.save(self.config, str(part), skip_none=False, multifile=self.multifile)
+                self.parser.save(config, str(part), skip_none=False, multifile=self.multifile)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Leave no folder of a run that was refused before its first step."""
@@ -151,12 +159,12 @@ class LitHepCLI(LightningCLI):
         super().parse_arguments(parser, args)
         command = self.config.subcommand
         config = self.config[command]
-        self._asked = flatten(config.model)
+        self._asked = leaves(config.model.as_dict())
         self._trained: dict[str, Any] = {}
         if command == "show" or (command == "fit" and not config.ckpt_path):
             return
-        run: Any = getattr(config.trainer.logger, "init_args", {})
-        known = "checkpoint_dir" in run
+        run = run_options(config)
+        known = bool(run)
         if not known and config.ckpt_path in (None, "best", "last"):
             raise ConfigError(f"--ckpt_path {config.ckpt_path or 'best'}: only RunLogger knows the runs; give a file")
         place = (run.checkpoint_dir, run.name) if known else ("", "")
@@ -169,19 +177,22 @@ class LitHepCLI(LightningCLI):
             if not name.startswith(TRUSTED) and name not in self._asked.values():
                 raise CheckpointError(f"{path}: names {name}, which is imported only if the config names it too")
         if command == "fit":
-            check_resumable(path, checkpoint, config.trainer.max_epochs)
+            check_resumable(path, checkpoint, config.trainer.max_epochs, config.trainer.max_steps)
         config.ckpt_path, self._trained = str(path), checkpoint["state_dict"]
         if known:
             run.version = version
-            run.purge_step = checkpoint["global_step"] if command == "fit" else None
+            loops = checkpoint["loops"]["fit_loop"]["epoch_loop.state_dict"] if command == "fit" else {}
+            run.purge_step = loops.get("_batches_that_stepped")
 
     def before_instantiate_classes(self) -> None:
-        """Take the progress bar away if there shall be none; say which hyperparameters a checkpoint has overruled."""
+        """Take callbacks of base.yaml away that shall not be; say which hyperparameters a checkpoint has overruled."""
         config = self.config[self.subcommand]
-        if config.trainer.enable_progress_bar is False:  # Lightning would refuse the one of base.yaml
-            bar = "lit_hep.training.callbacks.ProgressBar"
-            config.trainer.callbacks = [each for each in config.trainer.callbacks if each.class_path != bar]
-        model = flatten(config.model)
+        unwanted = [one for option, names in OPTIONAL.items() if config.trainer[option] is False for one in names]
+        if unwanted and isinstance(config.trainer.callbacks, list):  # which Lightning would refuse
+            config.trainer.callbacks = [
+                each for each in config.trainer.callbacks if each.class_path.rpartition(".")[2] not in unwanted
+            ]
+        model = leaves(config.model.as_dict())
         for name, value in model.items():
             if name in self._asked and self._asked[name] != value and name != "class_path":
                 rank_zero_warn(f"{name} {self._asked[name]!r} is ignored: the checkpoint was trained with {value!r}")
@@ -226,7 +237,7 @@ class LitHepCLI(LightningCLI):
             rank_zero_info(
                 f"\nCurves:      tensorboard --logdir {logger.save_dir}\n"
                 f"Run:         {logger.log_dir} and {logger.checkpoint_folder}\n"
-                f"Type next:   python -m lit_hep test --config {Path(logger.log_dir, 'config.yaml')} --ckpt_path best"
+                f"Type next:   {test_command(Path(logger.log_dir), logger.checkpoint_folder)}"
             )
 
     def after_test(self) -> None:
@@ -236,21 +247,18 @@ class LitHepCLI(LightningCLI):
     after_predict = after_test
 
 
-def flatten(config: Namespace | Any, prefix: str = "") -> dict[str, Any]:
-    """Leaves of a nested configuration, by their names joined with dots and without ``init_args``."""
-    if isinstance(config, Namespace):
-        config = vars(config)
-    if not isinstance(config, dict):
-        return {prefix: config}
-    names = {name: prefix if name in ("init_args", "dict_kwargs") else f"{prefix}.{name}".strip(".") for name in config}
-    return {leaf: value for name in config for leaf, value in flatten(config[name], names[name]).items()}
+def run_options(config: Any) -> Any:
+    """Options of a configuration's `RunLogger`, the first logger or the only one; empty if it is another."""
+    logger = config.trainer.logger
+    options = getattr(logger[0] if isinstance(logger, list) and logger else logger, "init_args", {})
+    return options if "checkpoint_dir" in options else {}
 
 
 def named_classes(options: dict[str, Any]) -> list[str]:
     """What the hyperparameters of a checkpoint name that would be imported."""
     return [
         value
-        for name, value in flatten(options).items()
+        for name, value in leaves(options).items()
         if name.endswith(("class_path", "optimizer", "scheduler")) and isinstance(value, str)
     ]
 
@@ -284,6 +292,6 @@ def _run(args: list[str] | None) -> None:
     except MisconfigurationException as error:
         raise ConfigError(str(error)) from error
     except OSError as error:
-        raise OutputError(f"{error.filename or 'output'}: cannot be written ({reason(error)})") from error
+        raise OutputError(f"{error.filename or 'output'}: cannot be read or written ({reason(error)})") from error
     finally:
         threading.excepthook = shown

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lit_hep.data.files import replacing
+from lit_hep.data.runs import test_command
 from lit_hep.errors import ConfigError, DataError
 from lit_hep.evaluation import look
 from lit_hep.evaluation.compare import Table, markdown, names_of, tables
-from lit_hep.evaluation.report_files import TestedRun, find_runs, read_run, test_command
+from lit_hep.evaluation.report_files import TestedRun, find_runs, read_run
 from lit_hep.parser import Parser
 
 

@@ -191,6 +191,11 @@ BAD_OPTION = {  # command, what is said
     "no epochs": (f"{FIT} {PSEUDO}.final_epochs 0", r"final_epochs 0, .*must be 1 or more"),
     "top_k": (f"{FIT} {PSEUDO}.top_k -2", r"top_k -2, .*must be 1 or more"),
     "weight": (f"{FIT} {PSEUDO}.weight -1", r"weight -1: .*the weight above 0"),
+    "mode of the plateau": (
+        f"{FIT} {MODEL}.scheduler torch.optim.lr_scheduler.ReduceLROnPlateau {MODEL}.scheduler.mode max",
+        r"scheduler: val_loss asks for mode min; set scheduler\.init_args\.mode",
+    ),
+    "overfit_batches": (f"{FIT} --trainer.overfit_batches 1", r"overfit_batches: set limit_train_batches and"),
     "workers on the device": (f"{FIT} {DATA}.on_device true {DATA}.num_workers 1", r"on_device: .*set num_workers 0"),
     "precision": (f"{FIT} --trainer.precision bf16-true", r"precision bf16-true: .*set 32-true, bf16-mixed"),
     "neither below nor above": (f"{FIT} {PSEUDO}.below null", r"rounds without below or above.*set one of them"),

@@ -1,6 +1,7 @@
 """Craters from end to end, through the command line: fit, test, predict, resume, two processes."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,10 @@ from lit_hep.tasks.crater import CraterSemiSup
 SHORT = ["--trainer.max_epochs=6", "--trainer.callbacks.initial_epochs=3", "--trainer.callbacks.final_epochs=3"]
 EASY = [f"--trainer.callbacks.{option}" for option in ("below=0.5", "above=0.5", "keep_balance=false")]  # all are sure
 NETS = {"deep": CRATER, "original": ORIGINAL, "gpu layer": config("crater", "hardware/gpu")}
+LOGGERS = [
+    {"class_path": "lit_hep.training.run.RunLogger", "init_args": {"name": "crater"}},
+    {"class_path": "lightning.pytorch.loggers.CSVLogger", "init_args": {"save_dir": "csv"}},
+]
 HERE = ["--trainer.accelerator", "cpu", "--trainer.precision", "32-true"]
 
 
@@ -63,6 +68,70 @@ def test_shipped_config_from_fit_to_prediction(net, crater_root, caplog):
 
     main(["fit", *config, *HERE, *SHORT, *EASY, "--trainer.max_epochs", "8", "--ckpt_path", "last"])
     assert len(table(run)) == 6, "both stages had ended: nothing is left to do"
+
+
+def test_checkpoints_are_of_the_ends_of_epochs_wherever_validation_is(crater_root, capfd):
+    words = [*ORIGINAL, "--trainer.val_check_interval=0.5", "--trainer.check_val_every_n_epoch=2"]
+    main(["fit", *words, "--trainer.max_epochs=5"])
+    main(["fit", *words, "--trainer.max_epochs=3"])
+    run = Path("checkpoints/crater/version_1")
+    assert {path.name for path in run.glob("epoch*")} == {f"epoch{epoch:03d}.ckpt" for epoch in range(3)}
+    with pytest.raises(SystemExit) as end:
+        main(["fit", *words, "--trainer.max_epochs=5", f"--ckpt_path={run / 'best.ckpt'}"])
+    assert end.value.code == 2 and "is of the middle of an epoch" in capfd.readouterr().err
+    main(["fit", *words, "--trainer.max_epochs=5", "--ckpt_path=last"])
+    states = [checkpoint(f"checkpoints/crater/version_{run}/last.ckpt")["state_dict"] for run in (0, 1)]
+    assert same(*states)
+    assert table("tb_logs/crater/version_0") == table("tb_logs/crater/version_1")
+
+
+def test_a_run_counted_in_steps_goes_on_by_epochs(crater_root, capfd):
+    main(["fit", *ORIGINAL, "--trainer.max_steps=3"])
+    with pytest.raises(SystemExit) as end:
+        main(["fit", *ORIGINAL, "--trainer.max_steps=6", "--ckpt_path=last"])
+    assert end.value.code == 2 and "set --trainer.max_epochs" in capfd.readouterr().err
+    main(["fit", *ORIGINAL, "--trainer.max_epochs=2", "--ckpt_path=last"])
+    assert checkpoint("checkpoints/crater/version_0/last.ckpt")["epoch"] == 1
+
+
+def test_without_validation_all_epochs_are_trained_and_kept(crater_root):
+    main(["fit", *CRATER, *SHORT, *EASY, "--trainer.limit_val_batches=0"])
+    assert checkpoint("checkpoints/crater/version_0/last.ckpt")["epoch"] == 5
+
+
+def test_config_of_a_resumed_run_starts_a_new_one(crater_root, caplog):
+    main(["fit", *ORIGINAL, "--trainer.max_epochs=1"])
+    main(["fit", *ORIGINAL, "--trainer.max_epochs=1"])
+    first = Path("checkpoints/crater/version_0")
+    caplog.clear()
+    main(["fit", *ORIGINAL, "--trainer.max_epochs=2", f"--ckpt_path={first / 'last.ckpt'}"])
+    assert f"--ckpt_path {first / 'best.ckpt'}" in caplog.text
+    main(["fit", "--config=tb_logs/crater/version_0/config.yaml"])
+    assert len(table("tb_logs/crater/version_2")) == 2
+
+
+def test_loggers_beside_the_runs_own(crater_root):
+    Path("loggers.yaml").write_text(yaml.safe_dump({"trainer": {"logger": LOGGERS}}))
+    words = [*ORIGINAL, "--config=loggers.yaml"]
+    main(["fit", *words, "--trainer.max_epochs=1"])
+    main(["fit", *words, "--trainer.max_epochs=2", "--ckpt_path=last"])
+    main(["test", *words])
+    assert len(table("tb_logs/crater/version_0")) == 2 and not Path("tb_logs/crater/version_1").exists()
+    assert Path("tb_logs/crater/version_0/test/metrics.json").is_file()
+
+
+@pytest.mark.parametrize("loss", ["1", "2"])
+def test_bar_shows_the_loss_of_a_batch(loss, crater_root, capfd):
+    words = [*CRATER, "--trainer.max_epochs=1", "--trainer.limit_train_batches=2"]
+    main(["fit", *words, f"--trainer.accumulate_grad_batches={loss}"])
+    shown = [float(value) for value in re.findall(r"[^_]loss=([\d.]+)", "".join(capfd.readouterr()))]
+    assert max(shown) > 0.45, "ln 2 before it has learnt"
+
+
+@pytest.mark.parametrize("option", ["enable_progress_bar", "enable_checkpointing"])
+def test_callbacks_of_the_base_config_that_shall_not_be(option, crater_root):
+    main(["fit", *ORIGINAL, "--trainer.max_epochs=1", f"--trainer.{option}=false", "--trainer.limit_train_batches=1"])
+    assert Path("checkpoints/crater/version_0/last.ckpt").is_file() == (option != "enable_checkpointing")
 
 
 @pytest.mark.parametrize("shown", ["true", "false"])

@@ -12,6 +12,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.plugins import MixedPrecision
 from PIL import Image
 from runs import checkpoint, table
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from lit_hep.cli import main
@@ -106,6 +107,15 @@ def test_plateau_lowers_both_rates(root):
     rates = np.array([[float(row[name]) for name in row if name.startswith("lr-")] for row in table(RUN)])
     assert rates.shape == (4, 2) and (rates[-1] < rates[0]).all()
     assert len(checkpoint(CHECKPOINTS / "last.ckpt")["optimizer_states"]) == 2
+
+
+def test_tensorboard_drops_what_a_run_resumed_from_earlier_writes_anew(root):
+    main(["fit", *GAN, *HERE, "--trainer.max_epochs", "3"])
+    main(["fit", *GAN, *HERE, "--trainer.max_epochs", "3", f"--ckpt_path={CHECKPOINTS / 'epoch000.ckpt'}"])
+    events = EventAccumulator(str(RUN)).Reload()
+    steps = [event.step for event in events.Scalars("val_loss")]
+    assert len(steps) == 3 and len(set(steps)) == 3
+    assert {event.step for event in events.Images(events.Tags()["images"][0])} == {steps[-1] + 1}
 
 
 def test_early_stopping_ends_a_gan_and_checkpoints_are_there_for_each_epoch(root):

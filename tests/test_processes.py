@@ -197,7 +197,7 @@ def test_two_nodes_with_disks_of_their_own(tmp_path, monkeypatch):
     ended = launch(["fit", *SHORT, *NODES], 2, nodes)
     output = "".join(text for _, text in ended)
     assert ended[0][0] == 2 and output.count("error:") == 1 and "Traceback" not in output
-    assert "other labels than on the first node" in output
+    assert "other samples than on the first node" in output
 
 
 def test_batch_script_goes_on_where_it_was_stopped(tmp_path, monkeypatch, capsys):

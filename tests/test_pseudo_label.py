@@ -1,5 +1,7 @@
 """Which images are pseudo-labelled, and that validation never sees one."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -94,3 +96,10 @@ def test_state_carries_split_and_pseudo_labels_to_the_same_data_only(data, crate
     other.setup("fit")
     other.load_state_dict(state)
     assert not len(other.state_dict()["pseudo_index"])
+
+
+def test_what_cannot_be_written_is_shown(crater_root, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    data = CraterDataModule(str(crater_root))
+    data.setup("show")
+    assert len(data.part("test")) and not (crater_root / "splits.json").exists()

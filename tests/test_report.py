@@ -16,7 +16,7 @@ from spoil import remove
 
 from lit_hep.cli import main
 from lit_hep.evaluation.report_threshold import threshold_counts
-from lit_hep.evaluation.report_words import number, quantity
+from lit_hep.evaluation.report_words import families, headline, number, quantity
 
 CPU = "--trainer.accelerator=cpu"
 RUN = Path("tb_logs/crater/version_1")
@@ -25,6 +25,13 @@ RUN = Path("tb_logs/crater/version_1")
 @pytest.fixture(scope="module")
 def home(tested_home):
     return tested_home
+
+
+def test_numbers_of_parts_are_told_apart_from_those_of_the_whole():
+    numbers = dict.fromkeys(("hit_efficiency", "hit_efficiency_45_nA", "hit_purity_25_to_50_nA", "auroc_plane2"), 0.5)
+    found = {kind: {part: list(names) for part, names in parts.items()} for kind, parts in families(numbers).items()}
+    currents = {"45_nA": ["hit_efficiency"], "25_to_50_nA": ["hit_purity"]}
+    assert found == {"beam current": currents, "plane": {"2": ["auroc"]}} and headline(numbers) == ["hit_efficiency"]
 
 
 @pytest.fixture(scope="module")

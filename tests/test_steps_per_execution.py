@@ -121,7 +121,9 @@ def test_a_run_ends_in_the_middle_of_a_group(simulated, tmp_path, monkeypatch):
         (["--trainer.accumulate_grad_batches=2"], 36),
         (["--trainer.gradient_clip_val=1"], 70),
         (["--trainer.limit_train_batches=3"], 6),
-        (["--trainer.val_check_interval=20"], 55),  # of the last validation
+        (["--trainer.limit_train_batches=0.1"], 6),
+        (["--trainer.val_check_interval=20"], 70),
+        (["--trainer.val_check_interval=0.5"], 70),
     ],
 )
 def test_lightning_sees_each_batch_where_it_has_to(words, steps, simulated, tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, overload
 import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 from lit_hep.data.batches import Column, Columns, EpochBatches, Groups, Marked, as_is
 from lit_hep.data.files import fill, is_vacant
 from lit_hep.data.seeds import run_seed
-from lit_hep.data.splits import SplitRule, Splits, check_classes, digest, saved_splits
+from lit_hep.data.splits import SplitRule, Splits, check_classes, digest, make_splits, saved_splits
 from lit_hep.data.streaming import BlockLoader, EpochBlocks, StreamedColumns
 from lit_hep.errors import ConfigError, DataError, UserError
 from lit_hep.training.processes import of_first, several, together
@@ -48,7 +48,7 @@ class BaseDataModule(LightningDataModule, ABC):
         on_device: Keep all samples in the accelerator's memory.
         steps_per_execution: Training batches that Lightning and its callbacks see at a time, with an optimizer step
             after each: the same steps at less cost, if they are short. They see one by one where several processes
-            take part, gradients are accumulated, clipped or scaled, or a number of batches is set.
+            take part, gradients are accumulated, clipped or scaled, or a part of the batches is asked for.
     """
 
     files: ClassVar[Sequence[str]] = ()
@@ -172,9 +172,8 @@ class BaseDataModule(LightningDataModule, ABC):
         """
         if self.splits is None:
             together(self._read)
-            folder, logs = self.root, self.trainer.log_dir if self.trainer else None  # to be asked for on all processes
-            if logs and not os.access(folder, os.W_OK):
-                folder = Path(logs)
+            logs = self.trainer.log_dir if self.trainer else None  # to be asked for on all processes
+            folder = self.root if os.access(self.root, os.W_OK) else Path(logs) if logs else None
             self.splits = of_first(lambda: self.divide(folder))
             together(self._check_divided)
 
@@ -192,9 +191,10 @@ class BaseDataModule(LightningDataModule, ABC):
                 f"{platform.node()}: {self.root} holds other samples than on the first node; copy the files"
             )
 
-    def divide(self, folder: Path) -> Splits:
-        """The division of the labelled samples: the one made earlier, or a new one, kept in `folder`."""
-        return saved_splits(folder / "splits.json", self.labels(), self.rule, self.root, self.names())
+    def divide(self, folder: Path | None) -> Splits:
+        """The division of the labelled samples: an earlier one, or a new one, kept in `folder` if there is one."""
+        known = self.labels(), self.rule, self.root, self.names()
+        return saved_splits(folder / "splits.json", *known) if folder else make_splits(*known)
 
     @abstractmethod
     def labels(self) -> NDArray[np.int64]:
@@ -221,10 +221,15 @@ class BaseDataModule(LightningDataModule, ABC):
         return {**parts, "digest": self.splits.digest}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take over the checkpoint's split if the data are the same."""
+        """Take over the checkpoint's split if the data are the same; else say that it is another."""
         if state_dict["digest"] == digest(self.labels(), self.names()):
             parts = {name: state_dict[name].numpy() for name in ("train", "val", "test")}
             self.splits = Splits(**parts, digest=state_dict["digest"])
+        elif self.trainer and self.trainer.state.fn != "predict":
+            rank_zero_warn(
+                f"{self.root} holds other samples than the checkpoint learnt from: they are divided anew, and if some "
+                "are the same, it may be judged by what it learnt"
+            )
 
     @overload
     def loader(
@@ -308,8 +313,9 @@ class BaseDataModule(LightningDataModule, ABC):
             return 1
         added_up = trainer.world_size > 1, trainer.accumulate_grad_batches != 1
         changed = trainer.gradient_clip_val, getattr(trainer.precision_plugin, "scaler", None)
-        numbered = isinstance(trainer.limit_train_batches, int), isinstance(trainer.val_check_interval, int)
-        return 1 if any((*added_up, *changed, *numbered)) else size
+        parts = trainer.limit_train_batches, trainer.val_check_interval
+        counted = (isinstance(part, int) or part != 1.0 for part in parts)
+        return 1 if any((*added_up, *changed, *counted)) else size
 
     @property
     def _epoch(self) -> int:

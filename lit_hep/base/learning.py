@@ -134,6 +134,8 @@ class Learner(LightningModule, ABC):
             return {"optimizer": made}
         config = {"scheduler": scheduler(made), "interval": self.hparams["scheduler_interval"]}
         if isinstance(config["scheduler"], ReduceLROnPlateau):
+            if config["scheduler"].mode != self.mode:
+                raise ConfigError(f"scheduler: {self.monitor} asks for mode {self.mode}; set scheduler.init_args.mode")
             # Lightning steps a plateau after the checkpoint is written; see on_train_epoch_end
             config |= {"monitor": self.monitor, "interval": "epoch", "frequency": sys.maxsize}
         return {"optimizer": made, "lr_scheduler": config}

@@ -80,9 +80,11 @@ class BaseTask(Learner):
         """Start from other weights if asked to; arrange memory and compile.
 
         Raises:
-            ConfigError: Batch norm cannot see all processes here; weights would not be of the type of images.
+            ConfigError: The trainer has an option that does not go with the task's data or network.
         """
         super().setup(stage)
+        if self.trainer.overfit_batches:  # type: ignore[attr-defined]
+            raise ConfigError("overfit_batches: set limit_train_batches and limit_val_batches in its place")
         if (precision := str(self.trainer.precision)).endswith("-true") and precision != "32-true":
             raise ConfigError(f"precision {precision}: images stay float32; set 32-true, bf16-mixed or 16-mixed")
         strategy = self.trainer.strategy
@@ -146,7 +148,7 @@ class BaseTask(Learner):
         self._drawn = self.global_step
         if self.trainer.is_global_zero:
             give_back()  # what training left for drawing, and the other way round
-            show_figures(self.figures(), self.logger, "val", self.global_step)
+            show_figures(self.figures(), self.logger, "val", self.trainer.fit_loop.epoch_loop._batches_that_stepped)
             give_back()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

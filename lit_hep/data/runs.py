@@ -4,6 +4,7 @@ import csv
 import math
 import re
 from pathlib import Path
+from typing import Any
 
 from lit_hep.errors import DataError
 
@@ -39,3 +40,19 @@ def versions(folder: Path) -> list[int]:
     """Numbers of the runs in a task's folder, ascending."""
     found = (re.fullmatch(r"version_(\d+)", path.name) for path in (folder.iterdir() if folder.is_dir() else ()))
     return sorted(int(match[1]) for match in found if match)
+
+
+def test_command(folder: Path, checkpoints: Path | None = None) -> str:
+    """Words that test a run, the best network of which lies in a folder of `checkpoints`."""
+    checkpoint = (checkpoints or Path("checkpoints", folder.parent.name, folder.name)) / "best.ckpt"
+    return f"python -m lit_hep test --config {folder / 'config.yaml'} --ckpt_path {checkpoint}"
+
+
+def leaves(config: Any, prefix: str = "") -> dict[str, Any]:
+    """Leaves of a configuration by their dotted names less ``init_args``, lists of classes by the classes' names."""
+    if isinstance(config, list) and config and all(isinstance(item, dict) for item in config):
+        config = {str(item.get("class_path", number)).rpartition(".")[2]: item for number, item in enumerate(config)}
+    if not isinstance(config, dict):
+        return {prefix: config}
+    names = {key: prefix if key in ("init_args", "dict_kwargs") else f"{prefix}.{key}".strip(".") for key in config}
+    return {leaf: value for key in config for leaf, value in leaves(config[key], names[key]).items()}

@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from lit_hep.evaluation import denoising, segmentation
-from lit_hep.evaluation.classification import Array, averages, decide, draws, has_both, resampled_auroc
+from lit_hep.evaluation.classification import Array, averages, decide, draws, ends, has_both, resampled_auroc
 from lit_hep.evaluation.report_files import TestedRun
 from lit_hep.evaluation.report_words import duration, headline, number, quantity, span
 
@@ -132,9 +132,7 @@ def _cells(probability: tuple[Array, Array], label: Array, threshold: tuple[floa
 
 
 def _difference(value: Any, resampled: Array) -> Difference:
-    finite = resampled[np.isfinite(resampled)]
-    low, high = np.quantile(finite, [0.16, 0.84]) if finite.size else (np.nan, np.nan)
-    return Difference(float(value), float(low), float(high))
+    return Difference(float(value), *ends({"": resampled}).values())
 
 
 def names_of(runs: Sequence[TestedRun]) -> list[str]:

@@ -13,7 +13,7 @@ import numpy as np
 import yaml
 
 from lit_hep.data.readers import read_npz
-from lit_hep.data.runs import read_history, versions
+from lit_hep.data.runs import leaves, read_history, test_command, versions
 from lit_hep.errors import DataError
 from lit_hep.evaluation.classification import Array
 from lit_hep.evaluation.denoising import Hits
@@ -87,8 +87,8 @@ class TestedRun:
     @cached_property
     def settings(self) -> dict[str, Any]:
         """Leaves of the configuration by their names, those left out that only say where outputs go."""
-        leaves = _leaves(yaml.safe_load(self.config_text) or {})
-        return {name: value for name, value in leaves.items() if not _NOT_SHOWN.fullmatch(name)}
+        settings = leaves(yaml.safe_load(self.config_text) or {})
+        return {name: value for name, value in settings.items() if not _NOT_SHOWN.fullmatch(name)}
 
     @cached_property
     def columns(self) -> dict[str, Array]:
@@ -147,12 +147,6 @@ class TestedRun:
                     trains |= any(value.tag.startswith("train_") for value in event.summary.value)
             spent += trains * (times[-1] - times[min(1, len(times) - 1)])
         return spent or None
-
-
-def test_command(folder: Path) -> str:
-    """Words that test a run."""
-    checkpoint = Path("checkpoints", folder.parent.name, folder.name, "best.ckpt")
-    return f"python -m lit_hep test --config {folder / 'config.yaml'} --ckpt_path {checkpoint}"
 
 
 def read_run(folder: Path) -> TestedRun:
@@ -235,13 +229,3 @@ def _is_summary(told: Mapping[str, Any]) -> bool:
 
 def _short(error: Exception) -> str:
     return str(error).splitlines()[0][:80] if str(error) else type(error).__name__
-
-
-def _leaves(config: Any, prefix: str = "") -> dict[str, Any]:
-    """Leaves of a configuration by their dotted names, lists of classes by the classes' names."""
-    if isinstance(config, list) and config and all(isinstance(item, dict) for item in config):
-        config = {str(item.get("class_path", number)).rpartition(".")[2]: item for number, item in enumerate(config)}
-    if not isinstance(config, dict):
-        return {prefix: config}
-    names = {key: prefix if key in ("init_args", "dict_kwargs") else f"{prefix}.{key}".strip(".") for key in config}
-    return {leaf: value for key in config for leaf, value in _leaves(config[key], names[key]).items()}

@@ -26,7 +26,7 @@ _NAMES = {
 }
 _FAMILIES = {
     "class": re.compile(r"(precision|recall|f1|iou|support)_(?!macro)(.+)"),
-    "beam current": re.compile(r"(.+)_(\d+_to_\d+_nA|above_\d+_nA|up_to_\d+_nA)"),
+    "beam current": re.compile(r"(.+?)_([\d.]+(?:_to_[\d.]+)?_nA)"),
     "plane": re.compile(r"(auroc|accuracy|loss)_plane(\d+)"),
 }
 _FIGURES = {

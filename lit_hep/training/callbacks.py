@@ -76,6 +76,7 @@ class EpochCheckpoint(_RunCheckpoint):
             save_top_k=-1,
             save_last="link",
             every_n_epochs=every_n_epochs,
+            save_on_train_epoch_end=True,  # else after validation, wherever in the epoch that is
             enable_version_counter=False,
         )
 
@@ -114,7 +115,7 @@ class EarlyStop(EarlyStopping):
     """
 
     def __init__(self, patience: int = 10, min_delta: float = 0.0) -> None:
-        super().__init__(monitor="", patience=patience, min_delta=min_delta)
+        super().__init__(monitor="", patience=patience, min_delta=min_delta, strict=False)
         self._delta = min_delta
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -166,6 +167,8 @@ class ProgressBar(TQDMProgressBar):
     ) -> None:
         """Redraw if it is time."""
         now = time.monotonic()
+        if self.is_disabled:
+            return
         if now - self._drawn < self._interval and batch_idx + 1 != self.total_train_batches:
             return
         self._drawn = now
@@ -174,6 +177,8 @@ class ProgressBar(TQDMProgressBar):
         if outputs:
             loss = outputs["loss"]
             self._loss = float(loss.reshape(-1)[-1])
+            if pl_module.automatic_optimization:
+                self._loss *= trainer.accumulate_grad_batches  # by which Lightning has divided it
             if loss.dim():  # those of a group of batches, of which the last one may be smaller
                 size = trainer.datamodule.group  # type: ignore[attr-defined]
                 bar.n = batch_idx * size + len(loss)

@@ -253,23 +253,29 @@ def load_network(net: nn.Module, path: Path) -> None:
         raise CheckpointError(f"{path}: holds another network than {type(net).__name__}") from error
 
 
-def check_resumable(path: Path, checkpoint: Mapping[str, Any], max_epochs: int | None) -> None:
+def check_resumable(path: Path, checkpoint: Mapping[str, Any], max_epochs: int | None, max_steps: int = -1) -> None:
     """Check that a run can go on from a checkpoint.
 
     Args:
         path: Of the checkpoint, for messages.
         checkpoint: Its content.
         max_epochs: At which the run is to end; None or -1 never.
+        max_steps: Alike; -1 never.
 
     Raises:
-        CheckpointError: It holds weights only.
-        ConfigError: It is past that epoch.
+        CheckpointError: It holds weights only, or is of the middle of an epoch.
+        ConfigError: It is past that epoch, or the end is counted in steps.
     """
     if not {"epoch", "global_step", "loops", "optimizer_states"} <= checkpoint.keys():
         raise CheckpointError(
             f"{path}: holds weights only, from which no run can be resumed; take last.ckpt, or start a new run "
             "from them with --model.init_args.weights"
         )
+    epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]
+    if epochs["processed"] < epochs["ready"]:
+        raise CheckpointError(f"{path}: is of the middle of an epoch, where no run can go on; take last.ckpt")
+    if max_steps != -1:
+        raise ConfigError(f"--trainer.max_steps {max_steps}: a resumed run counts epochs; set --trainer.max_epochs")
     if max_epochs not in (None, -1) and checkpoint["epoch"] >= max_epochs:
         raise ConfigError(
             f"--trainer.max_epochs {max_epochs}: {path} is of epoch {checkpoint['epoch']} already; set more"

@@ -110,7 +110,7 @@ class MultiPlaneDataModule(BaseDataModule):
     def _load(self, events: Events) -> SparseImages:
         return read_sparse_images(events.paths, self._size, self.hparams["fit"], "planes")
 
-    def divide(self, folder: Path) -> Splits:
+    def divide(self, folder: Path | None) -> Splits:
         """The lists of `prepare` if there are any, else as every task's."""
         given = self.hparams["split_lists"]
         if given is None or (given == "." and not (self.root / "train.csv").is_file()):
