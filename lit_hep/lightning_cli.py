@@ -292,6 +292,7 @@ def _run(args: list[str] | None) -> None:
     except MisconfigurationException as error:
         raise ConfigError(str(error)) from error
     except OSError as error:
-        raise OutputError(f"{error.filename or 'output'}: cannot be read or written ({reason(error)})") from error
+        how = "read or written" if isinstance(error, PermissionError) else "written"
+        raise OutputError(f"{error.filename or 'output'}: cannot be {how} ({reason(error)})") from error
     finally:
         threading.excepthook = shown

@@ -39,12 +39,12 @@ class Plain(SaveRank):
 """
 
 
-def sgd(name="optimizer"):
+def sgd(name="optimizer", mode="min"):
     """Words for an optimizer that does not hide small gradients, and a scheduler that lowers its rate if it can."""
     plateau = "torch.optim.lr_scheduler.ReduceLROnPlateau"
     scheduler = name.replace("optimizer", "scheduler")
     words = [f"{name}=torch.optim.SGD", f"{name}.lr=0.1", f"{scheduler}={plateau}", f"{scheduler}.patience=0"]
-    return options(MODEL, *words, f"{scheduler}.threshold=0.9")
+    return options(MODEL, *words, f"{scheduler}.threshold=0.9", f"{scheduler}.mode={mode}")
 
 
 STAGES = options(PSEUDO_LABEL, "initial_epochs=1", "final_epochs=1", "below=0.5", "above=0.5", "keep_balance=false")
@@ -63,15 +63,15 @@ PLAIN = {  # without augmentation, and parts of sizes that two processes cannot 
     ],
     "drift_chamber": [
         *config("drift_chamber"),
-        *sgd("generator_optimizer"),
+        *sgd("generator_optimizer", "max"),
         *options(MODEL, "width=4"),
         *options(DATA, "mix=false", "val_fraction=0.25", "test_fraction=0.33"),
     ],
     "drift_chamber, gan": [
         *config("drift_chamber"),
         *options(MODEL, "net=native", "width=4", "objective=gan", "ema=0.9", "gradient_clip=1"),
-        *sgd("generator_optimizer"),
-        *sgd("discriminator_optimizer"),
+        *sgd("generator_optimizer", "max"),
+        *sgd("discriminator_optimizer", "max"),
         *options(DATA, "mix=false", "val_fraction=0.25", "test_fraction=0.33"),
     ],
     "multiplane": [
@@ -83,7 +83,7 @@ PLAIN = {  # without augmentation, and parts of sizes that two processes cannot 
     ],
     "ccd": [
         *config("ccd"),
-        *sgd(),
+        *sgd(mode="max"),
         *options(MODEL, "width=4", "depth=2", "loss=[cross_entropy,focal,dice]"),
         *options(DATA, "tile=64", "overlap=0", "augmentation=none", "test_fraction=0.25"),
     ],

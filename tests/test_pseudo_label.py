@@ -99,6 +99,7 @@ def test_state_carries_split_and_pseudo_labels_to_the_same_data_only(data, crate
 
 
 def test_what_cannot_be_written_is_shown(crater_root, monkeypatch):
+    (crater_root / "splits.json").unlink(missing_ok=True)
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     data = CraterDataModule(str(crater_root))
     data.setup("show")
