@@ -182,7 +182,7 @@ class LitHepCLI(LightningCLI):
         if known:
             run.version = version
             loops = checkpoint["loops"]["fit_loop"]["epoch_loop.state_dict"] if command == "fit" else {}
-            run.purge_step = loops.get("_batches_that_stepped")
+            run.purge_step = loops.get("_batches_that_stepped")  # by which curves are drawn
 
     def before_instantiate_classes(self) -> None:
         """Take callbacks of base.yaml away that shall not be; say which hyperparameters a checkpoint has overruled."""

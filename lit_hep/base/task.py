@@ -148,7 +148,9 @@ class BaseTask(Learner):
         self._drawn = self.global_step
         if self.trainer.is_global_zero:
             give_back()  # what training left for drawing, and the other way round
-            show_figures(self.figures(), self.logger, "val", self.trainer.fit_loop.epoch_loop._batches_that_stepped)
+            # as the curves: the global_step of a GAN is twice it
+            step = self.trainer.fit_loop.epoch_loop._batches_that_stepped
+            show_figures(self.figures(), self.logger, "val", step)
             give_back()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

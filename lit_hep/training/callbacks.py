@@ -166,9 +166,9 @@ class ProgressBar(TQDMProgressBar):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Redraw if it is time."""
-        now = time.monotonic()
         if self.is_disabled:
             return
+        now = time.monotonic()
         if now - self._drawn < self._interval and batch_idx + 1 != self.total_train_batches:
             return
         self._drawn = now
