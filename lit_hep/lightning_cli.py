@@ -224,6 +224,9 @@ class LitHepCLI(LightningCLI):
                 f"{path}: holds another network than {type(self.model).__name__} builds from its options"
             )
         self._trained = {}
+        if self.subcommand == "fit":  # passed on to it, tasks would know only after their setup what they go on from
+            options = self.config_init[self.subcommand]
+            self.trainer.ckpt_path, options.ckpt_path = options.ckpt_path, None
         look.choose(self._get(self.config_init, "figures"))
         keep(self._get(self.config_init, "memory"))
         launcher = self.trainer.strategy.launcher

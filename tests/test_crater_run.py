@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import CRATER, ORIGINAL, config
+from conftest import CRATER, DRAWN, ORIGINAL, quick
 from runs import BINARY_FIGURES, BINARY_KEYS, checkpoint, same, table
 from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 
@@ -19,7 +19,7 @@ from lit_hep.tasks.crater import CraterSemiSup
 
 SHORT = ["--trainer.max_epochs=6", "--trainer.callbacks.initial_epochs=3", "--trainer.callbacks.final_epochs=3"]
 EASY = [f"--trainer.callbacks.{option}" for option in ("below=0.5", "above=0.5", "keep_balance=false")]  # all are sure
-NETS = {"deep": CRATER, "original": ORIGINAL, "gpu layer": config("crater", "hardware/gpu")}
+NETS = {"deep": CRATER, "original": ORIGINAL, "gpu layer": quick("crater", "hardware/gpu")}
 LOGGERS = [
     {"class_path": "lit_hep.training.run.RunLogger", "init_args": {"name": "crater"}},
     {"class_path": "lightning.pytorch.loggers.CSVLogger", "init_args": {"save_dir": "csv"}},
@@ -29,7 +29,7 @@ HERE = ["--trainer.accelerator", "cpu", "--trainer.precision", "32-true"]
 
 @pytest.mark.parametrize("net", NETS)
 def test_shipped_config_from_fit_to_prediction(net, crater_root, caplog):
-    config = NETS[net]
+    config = [*NETS[net], *DRAWN]
     main(["fit", *config, *SHORT, *EASY, *HERE])
     assert "Type next:   python -m lit_hep test" in caplog.text
     run, checkpoints = Path("tb_logs/crater/version_0"), Path("checkpoints/crater/version_0")
@@ -200,6 +200,20 @@ def test_network_is_used_from_python(crater_root):
     main(["fit", *ORIGINAL, *started, "--trainer.max_epochs", "1", "--trainer.callbacks.initial_learning_rate", "0"])
     again = checkpoint("checkpoints/crater/version_1/last.ckpt")["state_dict"]
     assert all(torch.equal(value, task.state_dict()[name]) for name, value in again.items() if name.startswith("net."))
+
+
+def test_each_fresh_stage_starts_from_the_weights_of_pretraining(crater_root):
+    main(["fit", *quick("crater", "crater_pretraining"), "--data.init_args.root=data/crater", "--trainer.max_epochs=1"])
+    given = Path("checkpoints/crater_pretraining/version_0/best.ckpt")
+    words = [*CRATER, *SHORT, *EASY, f"--model.init_args.weights={given}", "--trainer.callbacks.final_learning_rate=0"]
+    main(["fit", *words, "--trainer.max_epochs=3"])
+    pretrained, folder = checkpoint(given)["state_dict"], Path("checkpoints/crater/version_0")
+    given.unlink()  # a resumed run does without
+    main(["fit", *words, "--trainer.max_epochs=4", "--ckpt_path=last"])
+    ended, anew = (checkpoint(folder / f"epoch{epoch:03d}.ckpt")["state_dict"] for epoch in (2, 3))
+    learnt = [name for name, value in CraterSemiSup().named_parameters()]
+    assert not any(torch.equal(ended[name], pretrained[name]) for name in learnt)
+    assert all(torch.equal(anew[name], pretrained[name]) for name in learnt)
 
 
 def test_rounds_soft_labels_and_continuing(crater_root):

@@ -43,7 +43,8 @@ class PseudoLabel(EarlyStop):
         keep_balance: Label only so many of one class that the labelled images' class shares do not move.
         soft: Take the probability itself as label, not 0 or 1.
         weight: Of a pseudo-labelled image in the loss, relative to a labelled one.
-        fresh: Start each stage with newly drawn weights; else go on with the old ones.
+        fresh: Start each stage anew, with weights newly drawn or, if the task has ``weights``, with those; else go on
+            with the old ones.
         patience: Epochs without improvement that end a stage.
         min_delta: What counts as improvement.
     """
@@ -91,6 +92,7 @@ class PseudoLabel(EarlyStop):
         self._epoch = 0  # epochs of this stage so far
         self._due = False  # whether the stage has still to be started
         self._best: dict[str, Tensor] = {}
+        self._start: dict[str, Tensor] = {}  # of each stage, unless it draws its own; no file is needed to resume
 
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         """Check that the run can have stages, and set the first one's learning rate."""
@@ -119,9 +121,11 @@ class PseudoLabel(EarlyStop):
         return self.wait_count >= self.patience or self._epoch >= self._plan.epochs
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """Decide as this stage does."""
+        """Decide as this stage does; keep the weights that a fresh stage is to start from."""
         super().on_train_start(trainer, pl_module)
         self._decide(pl_module)
+        if self.fresh and pl_module.hparams["weights"] and trainer.ckpt_path is None:
+            self._start = {name: value.detach().clone() for name, value in pl_module.net.state_dict().items()}
 
     def _decide(self, module: CraterSemiSup) -> None:
         threshold = self._plan.threshold
@@ -131,6 +135,8 @@ class PseudoLabel(EarlyStop):
         """Start the stage whose labels were made at the end of the last epoch."""
         if self._due:
             pl_module.restart(self._plan.learning_rate, fresh=self.fresh)
+            if self._start:
+                pl_module.net.load_state_dict(self._start)
             self._decide(pl_module)
             self._due = False
 
@@ -199,8 +205,8 @@ class PseudoLabel(EarlyStop):
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the run stands, with the stage's best network."""
-        stage = {"stage": self.stage, "epoch": self._epoch, "due": self._due, "best": self._best}
+        """Where the run stands, with the stage's best network and the weights that each stage starts from."""
+        stage = {"stage": self.stage, "epoch": self._epoch, "due": self._due, "best": self._best, "start": self._start}
         return {**super().state_dict(), **stage}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -209,6 +215,7 @@ class PseudoLabel(EarlyStop):
         self.stage, self._epoch, self._due, self._best = (
             state_dict[name] for name in ("stage", "epoch", "due", "best")
         )
+        self._start = state_dict.get("start", {})  # runs of before it was kept drew theirs
 
 
 def select(
