@@ -36,7 +36,15 @@ def pytest_unconfigure():
     gc.unfreeze()
 
 
-CRATER, ORIGINAL = config("crater"), config("crater", "crater_original")
+DRAWN, UNDRAWN = ([f"--model.init_args.figures_every_n_epochs={often}"] for often in (10, 0))
+
+
+def quick(*names):
+    """The same without the figures of validation, whose drawing takes longer than a small network learns."""
+    return [*config(*names), *UNDRAWN]
+
+
+CRATER, ORIGINAL = quick("crater"), quick("crater", "crater_original")
 
 
 @pytest.fixture(autouse=True)
@@ -100,7 +108,7 @@ def tested_home(crater_home, tmp_path_factory):
     """Two tested runs on the same craters, and one not tested."""
     folder = tmp_path_factory.mktemp("tested") / "home"
     shutil.copytree(crater_home, folder, symlinks=True)
-    words = [*ORIGINAL, "--data.init_args.root=data", "--trainer.accelerator=cpu"]
+    words = [*ORIGINAL, *DRAWN, "--data.init_args.root=data", "--trainer.accelerator=cpu"]
     run_in(folder, "test", *words, "--figures.vector=pdf", "--figures.style=CMS")
     run_in(folder, "fit", *words, "--trainer.max_epochs=2", "--model.init_args.optimizer.init_args.lr=0.003")
     run_in(folder, "test", *words)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from astropy.io import fits
-from conftest import config, run_in
+from conftest import quick, run_in
 from PIL import Image
 from runs import checkpoint, table
 
@@ -21,8 +21,8 @@ from lit_hep.tasks.ccd.simulation import simulate
 
 MODEL, DATA = "--model.init_args", "--data.init_args"
 SMALL = ["--trainer.accelerator=cpu", f"{MODEL}.width=4", f"{MODEL}.depth=2", f"{DATA}.batch_size=4"]
-SLIM = [*config("ccd"), *SMALL]
-ORIGINAL = [*config("ccd", "ccd_original"), *SMALL]
+SLIM = [*quick("ccd"), *SMALL]
+ORIGINAL = [*quick("ccd", "ccd_original"), *SMALL]
 RUN, CHECKPOINTS = Path("tb_logs/ccd/version_0"), Path("checkpoints/ccd/version_0")
 PER_CLASS = {f"{key}_{name}" for name in CLASSES for key in ("precision", "recall", "f1", "iou", "support")}
 FIGURES = {"class_scores", "confusion_matrix", "learning_curves", "cluster_finding", "clusters"}

@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from conftest import SIZES, config
+from conftest import DRAWN, SIZES, quick
 from lightning.pytorch import Trainer
 from lightning.pytorch.plugins import MixedPrecision
 from PIL import Image
@@ -21,7 +21,7 @@ from lit_hep.tasks.drift_chamber import DriftChamberDataModule, Pix2PixGAN
 from lit_hep.tasks.drift_chamber.layout import pad
 from lit_hep.tasks.drift_chamber.simulation import simulate
 
-DENOISER, ORIGINAL = config("drift_chamber"), config("drift_chamber", "drift_chamber_original")
+DENOISER, ORIGINAL = quick("drift_chamber"), quick("drift_chamber", "drift_chamber_original")
 MODEL = "--model.init_args"
 NATIVE = [*DENOISER, f"{MODEL}.net=native", f"{MODEL}.width=4"]
 GAN = [*NATIVE, f"{MODEL}.objective=gan", f"{MODEL}.ema=0.9", f"{MODEL}.noise=1", f"{MODEL}.spectral_norm=true"]
@@ -51,7 +51,7 @@ def root(placed):
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_shipped_config_from_fit_to_prediction(name, root, capfd):
-    words = [*VARIANTS[name], *HERE]
+    words = [*VARIANTS[name], *DRAWN, *HERE]
     main(["fit", *words, "--trainer.max_epochs", "2"])
     assert {path.name for path in CHECKPOINTS.iterdir()} == {"epoch000.ckpt", "epoch001.ckpt", "best.ckpt", "last.ckpt"}
     rows = table(RUN)

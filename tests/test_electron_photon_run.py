@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import config
+from conftest import DRAWN, quick
 from runs import BINARY_FIGURES, BINARY_KEYS, checkpoint, same, table
 from sklearn.metrics import roc_auc_score
 from spoil import change_hdf5
@@ -16,7 +16,7 @@ from lit_hep.cli import main
 from lit_hep.data.hdf5 import open_table
 from lit_hep.tasks.electron_photon import ElectronPhoton
 
-ORIGINAL, BEST = config("electron_photon"), config("electron_photon", "electron_photon_resnet")
+ORIGINAL, BEST = quick("electron_photon"), quick("electron_photon", "electron_photon_resnet")
 STREAM = ["--data.init_args.memory_gib", "0.12"]  # blocks of 122 images
 VIEWS = [f"--data.init_args.{option}" for option in ("reflect_eta=true", "reflect_phi=true", "shift=1", "smear=0.02")]
 SCALED = ["--model.init_args.energy=log", "--model.init_args.time=standard", "--data.init_args.balance=weights"]
@@ -37,7 +37,7 @@ def root(placed):
 
 @pytest.mark.parametrize("way", WAYS)
 def test_from_fit_to_prediction(way, root):
-    words = [*WAYS[way], "--trainer.max_epochs", "2"]
+    words = [*WAYS[way], *DRAWN, "--trainer.max_epochs", "2"]
     main(["fit", *words])
     assert {path.name for path in CHECKPOINTS.iterdir()} == {"best.ckpt", "last.ckpt", "epoch000.ckpt", "epoch001.ckpt"}
     best = CHECKPOINTS / "best.ckpt"

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import config, run_in
+from conftest import DRAWN, config, quick, run_in
 from runs import BINARY_FIGURES, BINARY_KEYS, checkpoint, same, table
 from sklearn.metrics import roc_auc_score
 
@@ -21,7 +21,7 @@ from lit_hep.tasks.multiplane.simulation import simulate
 DUNE = Path(__file__).parents[1].parent / "shared" / "data" / "multiplane" / "dune"
 MODEL, DATA = "--model.init_args", "--data.init_args"
 HERE = ["--trainer.accelerator=cpu", f"{DATA}.image_size=null", f"{DATA}.batch_size=16"]
-EARLY, LATE = [*config("multiplane_early"), *HERE], [*config("multiplane_late"), *HERE]
+EARLY, LATE = [*quick("multiplane_early"), *HERE], [*quick("multiplane_late"), *HERE]
 IN_TURN = [f"{MODEL}.training=in_turn", f"{MODEL}.fusion=vote"]
 VARIANTS = {  # how it is run, epochs
     "early": (EARLY, 2),
@@ -59,7 +59,7 @@ def root(files, tmp_path, monkeypatch):
 def test_shipped_config_from_fit_to_prediction(name, root):
     words, epochs = VARIANTS[name]
     run, checkpoints = place(words)
-    late = "late" in name
+    late, words = "late" in name, [*words, *DRAWN]
     main(["fit", *words, f"--trainer.max_epochs={epochs}"])
     names = {path.name for path in checkpoints.iterdir()}
     assert names == {"best.ckpt", "last.ckpt", *(f"epoch{epoch:03d}.ckpt" for epoch in range(epochs))}
@@ -151,7 +151,7 @@ def test_four_classes(mode, root):
 @pytest.mark.skipif(not DUNE.is_dir(), reason="no real events here")
 def test_real_events_with_classes_and_planes_picked(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    words = [*config("multiplane_early"), "--trainer.accelerator=cpu", f"{DATA}.root={DUNE}", "--trainer.max_epochs=1"]
+    words = [*quick("multiplane_early"), "--trainer.accelerator=cpu", f"{DATA}.root={DUNE}", "--trainer.max_epochs=1"]
     words += [f"{DATA}.classes=[numu, nue]", f"{DATA}.planes=[2, 0]", f"{MODEL}.num_planes=2"]
     words += [f"{DATA}.image_size=100", "--trainer.limit_train_batches=2"]
     main(["fit", *words])
@@ -238,7 +238,7 @@ def test_original_experiment(net, mode, files, tmp_path, monkeypatch):
 
 
 def test_learning_rate_of_the_original(root):
-    words = [*config("multiplane_early", "multiplane_alexnet"), *HERE, f"{MODEL}.net=small"]
+    words = [*quick("multiplane_early", "multiplane_alexnet"), *HERE, f"{MODEL}.net=small"]
     main(["fit", *words, "--trainer.max_epochs=4", "--trainer.limit_train_batches=1"])
     rates = [float(row["lr-Adam"]) for row in table(place(EARLY)[0])]
     assert rates == pytest.approx([1e-4 * (1 - 0.1 * epoch) for epoch in (1, 2, 3, 4)])  # at the epochs' ends
