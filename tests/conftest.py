@@ -31,6 +31,11 @@ def run_in(folder, *words):
     gc.freeze()
 
 
+def pytest_xdist_auto_num_workers():
+    """One more than there are processors: tests wait for disks, servers and processes of their own."""
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_unconfigure():
     """What was frozen is tidied up at the end like all else."""
     gc.unfreeze()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from astropy.io import fits
-from conftest import config, run_in
+from conftest import quick, run_in
 from PIL import Image
 from spoil import change, edit, instead, nothing, put, refused, remove, text
 from strange_images import PIXELS, cut_short, no_pixels, pages, palette, with_nan
@@ -18,7 +18,7 @@ from lit_hep.tasks.ccd.masks import CLASSES
 from lit_hep.tasks.ccd.simulation import Ccd, simulate
 
 TASK = (
-    f"{shlex.join(config('ccd'))} --trainer.accelerator cpu --trainer.max_epochs 1 "
+    f"{shlex.join(quick('ccd'))} --trainer.accelerator cpu --trainer.max_epochs 1 "
     "--model.init_args.width 2 --model.init_args.depth 1 --data.init_args.root"
 )
 FIT, TEST = f"fit {TASK} data", f"test {TASK} data --ckpt_path best"

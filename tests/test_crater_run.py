@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +9,7 @@ import pytest
 import torch
 import yaml
 from conftest import CRATER, DRAWN, ORIGINAL, quick
+from processes import launch
 from runs import BINARY_FIGURES, BINARY_KEYS, checkpoint, same, table
 from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 
@@ -155,9 +154,9 @@ def test_best_and_last_in_a_new_process_and_old_runs_are_left_alone(crater_root)
     main(["fit", *ORIGINAL, "--trainer.max_epochs", "2"])
 
     def run(*words):
-        done = subprocess.run([sys.executable, "-m", "lit_hep", *words], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        return done.stderr
+        ((code, said),) = launch(list(words))
+        assert code == 0, said
+        return said
 
     run("fit", *ORIGINAL, "--trainer.max_epochs", "3", "--ckpt_path", "last")
     assert len(table("tb_logs/crater/version_0")) == 1 and len(table("tb_logs/crater/version_1")) == 3

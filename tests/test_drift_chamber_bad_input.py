@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from conftest import config, run_in
+from conftest import quick, run_in
 from PIL import Image
 from spoil import change_hdf5, edit, nothing, put, refused, remove, text
 
@@ -16,7 +16,7 @@ from lit_hep.cli import main
 from lit_hep.tasks.drift_chamber.simulation import simulate
 
 TASK = (
-    f"{shlex.join(config('drift_chamber'))} --trainer.accelerator cpu --trainer.max_epochs 1 "
+    f"{shlex.join(quick('drift_chamber'))} --trainer.accelerator cpu --trainer.max_epochs 1 "
     "--model.init_args.width 4 --data.init_args.root"
 )
 FIT, PNG = f"fit {TASK} data", f"fit {TASK} png"

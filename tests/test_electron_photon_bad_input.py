@@ -8,14 +8,14 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from conftest import config, run_in
+from conftest import quick, run_in
 from spoil import change_hdf5, edit, instead, nothing, put, refused, remove, text
 
 from lit_hep.cli import main
 from lit_hep.tasks.electron_photon.simulation import simulate
 
 TASK = (
-    f"{shlex.join(config('electron_photon'))} --data.init_args.root data "
+    f"{shlex.join(quick('electron_photon'))} --data.init_args.root data "
     "--trainer.accelerator cpu --trainer.max_epochs 1"
 )
 FIT = f"fit {TASK}"

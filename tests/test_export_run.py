@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from conftest import config
+from conftest import quick
 from scipy.sparse import load_npz
 
 import lit_hep
@@ -107,7 +107,7 @@ def test_file_of_a_run_gives_what_predict_gives(task, placed, capfd):
     """For images as they are in the files, without anything of lit_hep; and it says what one has to know."""
     root = placed(task)
     layers, words, images, said = RUNS[task]
-    words = [*config(*layers), *words, "--trainer.accelerator=cpu"]
+    words = [*quick(*layers), *words, "--trainer.accelerator=cpu"]
     if task == "electron_photon":
         Path("some").mkdir()
         (electrons,) = root.glob("*Electron*")

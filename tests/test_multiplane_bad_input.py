@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from conftest import config, run_in
+from conftest import quick, run_in
 from spoil import edit, instead, nothing, refused, remove, text
 
 from lit_hep.cli import main
@@ -15,7 +15,7 @@ from lit_hep.tasks.multiplane.simulation import simulate
 
 MODEL, DATA = "--model.init_args", "--data.init_args"
 COMMON = f"--trainer.accelerator=cpu --trainer.max_epochs=1 {DATA}.root=data"
-TASK = f"{shlex.join(config('multiplane_early'))} {COMMON} {DATA}.image_size=null"
+TASK = f"{shlex.join(quick('multiplane_early'))} {COMMON} {DATA}.image_size=null"
 TURNS = f"fit {TASK} {MODEL}.mode=late {MODEL}.training=in_turn"
 FIT, TEST = f"fit {TASK}", f"test {TASK}"
 PREDICT = f"predict {TASK} {DATA}.predict_root=new"
@@ -84,7 +84,7 @@ def larger():
 
 def other_network():
     """A run of another task in its place."""
-    main(shlex.split(f"fit {shlex.join(config('crater'))} --trainer.max_epochs 1 {DATA}.simulation_size 40"))
+    main(shlex.split(f"fit {shlex.join(quick('crater'))} --trainer.max_epochs 1 {DATA}.simulation_size 40"))
     shutil.copy("checkpoints/crater/version_0/last.ckpt", "other.ckpt")
 
 

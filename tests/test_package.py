@@ -56,9 +56,9 @@ CLAIM = "from lit_hep.training.run import RunLogger\nprint(RunLogger('task').ver
 def test_runs_that_start_together_get_folders_of_their_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("checkpoints/task/version_4").mkdir(parents=True)  # of a run whose logs were deleted
-    with ThreadPoolExecutor(6) as pool:
-        claimed = [words[0] for words in pool.map(python, [CLAIM] * 6)]
-    assert sorted(claimed, key=int) == ["5", "6", "7", "8", "9", "10"]
+    with ThreadPoolExecutor(3) as pool:
+        claimed = [words[0] for words in pool.map(python, [CLAIM] * 3)]
+    assert sorted(claimed) == ["5", "6", "7"]
 
 
 @pytest.fixture

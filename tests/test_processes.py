@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cases import CASES, CPU, DATA, MODEL, PSEUDO_LABEL, Case, options
-from conftest import CONFIGS, CRATER, config
+from conftest import CONFIGS, CRATER, UNDRAWN, config
 from processes import free_port, launch
 from runs import checkpoint, same, table
 
@@ -131,7 +131,7 @@ def test_two_processes_agree_and_write_all_once(name, placed):
     case = DIVIDED[name]
     placed(case.task)
     Path("saving.py").write_text(SAVE)
-    words = [*case.words, *CPU, *DDP, f"{DATA}.batch_size=7"]
+    words = [*case.words, *UNDRAWN, *CPU, *DDP, f"{DATA}.batch_size=7"]
     fit = ["fit", *words, "--trainer.callbacks+=saving.SaveRank", f"--trainer.max_epochs={case.epochs}"]
     streamed = "streamed" in name  # the tests of others are compared above
     ended = launch([fit, ["test", *words]] if streamed else fit, 2)
@@ -159,7 +159,7 @@ def test_what_is_wrong_is_said_once(placed):
 def test_lightning_starts_the_second_process_itself(placed):
     """The command as it is typed, of the task that asks most of it."""
     placed("drift_chamber")
-    line = [sys.executable, "-m", "lit_hep", "fit", *DIVIDED["drift_chamber, gan"].words, *CPU, *DDP]
+    line = [sys.executable, "-m", "lit_hep", "fit", *DIVIDED["drift_chamber, gan"].words, *UNDRAWN, *CPU, *DDP]
     done = subprocess.run([*line, "--trainer.max_epochs=1"], capture_output=True, text=True, check=False, timeout=250)
     assert done.returncode == 0 and "MEMBER: 2/2" in done.stderr and done.stdout.count("Type next") <= 1, done.stderr
     assert [path.name for path in Path("tb_logs/drift_chamber").iterdir()] == ["version_0"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from browser import Browser, needs_chromium
-from conftest import config
+from conftest import quick
 from pages import check_page
 from scored import binary
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, precision_score, recall_score
@@ -143,7 +143,7 @@ def test_old_run_without_summary_is_shown_as_far_as_it_goes(here, capsys):
 @pytest.mark.parametrize("task", ["electron_photon", "drift_chamber", "ccd", "multiplane_early"])
 def test_every_task_writes_its_page(task, placed, capsys):
     placed(task.removesuffix("_early"))
-    words = [*config(task), CPU]
+    words = [*quick(task), CPU]
     main(["fit", *words, "--trainer.max_epochs=1", "--trainer.limit_train_batches=1"])
     main(["test", *words])
     test = Path(f"tb_logs/{task}/version_0/test")
