@@ -102,9 +102,8 @@ def crater_home(tmp_path_factory, simulated):
     """A folder with craters and a run of one epoch."""
     folder = tmp_path_factory.mktemp("crater_home")
     shutil.copytree(simulated("crater"), folder / "data")
-    run_in(
-        folder, "fit", *ORIGINAL, "--data.init_args.root=data", "--trainer.accelerator=cpu", "--trainer.max_epochs=1"
-    )
+    words = [*ORIGINAL, *DRAWN, "--data.init_args.root=data", "--trainer.accelerator=cpu"]
+    run_in(folder, "fit", *words, "--trainer.max_epochs=1")
     return folder
 
 

@@ -110,8 +110,9 @@ def test_plateau_lowers_both_rates(root):
 
 
 def test_tensorboard_drops_what_a_run_resumed_from_earlier_writes_anew(root):
-    main(["fit", *GAN, *HERE, "--trainer.max_epochs", "3"])
-    main(["fit", *GAN, *HERE, "--trainer.max_epochs", "3", f"--ckpt_path={CHECKPOINTS / 'epoch000.ckpt'}"])
+    words = ["fit", *GAN, *DRAWN, *HERE, "--trainer.max_epochs", "3"]
+    main(words)
+    main([*words, f"--ckpt_path={CHECKPOINTS / 'epoch000.ckpt'}"])
     events = EventAccumulator(str(RUN)).Reload()
     steps = [event.step for event in events.Scalars("val_loss")]
     assert len(steps) == 3 and len(set(steps)) == 3

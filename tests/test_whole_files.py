@@ -1,6 +1,7 @@
 """Files are whole or absent: after a kill, on a full disk, and when a run was refused before it began."""
 
 import os
+import re
 import shutil
 import subprocess
 import warnings
@@ -155,8 +156,10 @@ def test_checkpoint_that_cannot_be_written(here, simulated):
     before = {path.name: path.read_bytes() for path in CASE.checkpoints.iterdir()}
     Path("limiting.py").write_text(LIMIT)
     ((code, said),) = launch([*fit(simulated, 3), "--ckpt_path=last", "--trainer.callbacks+=limiting.Limit"])
-    message = f"error: {CASE.checkpoints}/best.ckpt: cannot be written (File too large); choose another place"
-    assert code == 2 and said.endswith(f"\n{message}\n") and "Traceback" not in said
+    message = (
+        rf"error: {CASE.checkpoints}/(best|epoch002)\.ckpt: cannot be written \(File too large\); choose another place"
+    )
+    assert code == 2 and re.search(rf"\n{message}\n$", said) and "Traceback" not in said
     assert {path.name: path.read_bytes() for path in CASE.checkpoints.iterdir()} == before
 
 
