@@ -35,10 +35,8 @@ IGNORED_WARNINGS = (
     "`isinstance\\(treespec, LeafSpec\\)` is deprecated",  # Lightning 2.6 on torch 2.15
 )
 
-
 TRUSTED = ("torch.optim.", "lightning.pytorch.", "lit_hep.")
 """Beginnings of the names of classes that a checkpoint may ask for."""
-
 
 OPTIONAL = {"enable_progress_bar": ("ProgressBar",), "enable_checkpointing": ("BestCheckpoint", "EpochCheckpoint")}
 """Callbacks that an option of the trainer leaves out."""

@@ -42,6 +42,7 @@ def pytest_unconfigure():
 
 
 DRAWN, UNDRAWN = ([f"--model.init_args.figures_every_n_epochs={often}"] for often in (10, 0))
+"""Whether a fit draws figures of its validation, as shipped, or none."""
 
 
 def quick(*names):

@@ -14,7 +14,6 @@ from lit_hep.tasks.electron_photon.simulation import NAMES, Ecal, images, simula
 
 ROWS = np.arange(32) - 16
 OFF = {  # of 150 figures; those that differ by more than 10 % and two errors at 20,000 images
-    ("pixels hit", "95% quantile", 1),
     ("E5x5/E", "5% quantile", 1),
     ("energy at |Δφ| ≥ 3", "25% quantile", 0),
     ("fraction, η neighbours", "median", 1),
@@ -22,7 +21,6 @@ OFF = {  # of 150 figures; those that differ by more than 10 % and two errors at
     ("fraction, corners of 5x5", "mean", 1),
     ("hits in 5 columns at |Δη| = 3", "mean", 0),
     ("hits in 5 columns at |Δη| = 4", "mean", 0),
-    ("hits in 5 columns at |Δη| = 4", "mean", 1),
     ("hits at |Δη| ≥ 4", "mean", 1),
 }
 

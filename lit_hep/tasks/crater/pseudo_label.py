@@ -124,7 +124,7 @@ class PseudoLabel(EarlyStop):
         """Decide as this stage does; keep the weights that a fresh stage is to start from."""
         super().on_train_start(trainer, pl_module)
         self._decide(pl_module)
-        if self.fresh and pl_module.hparams["weights"] and trainer.ckpt_path is None:
+        if self.rounds and self.fresh and pl_module.hparams["weights"] and trainer.ckpt_path is None:
             self._start = {name: value.detach().clone() for name, value in pl_module.net.state_dict().items()}
 
     def _decide(self, module: CraterSemiSup) -> None:
