@@ -105,4 +105,4 @@ def _seen(task: BaseTask, image: Tensor) -> tuple[int, ...]:
 
 def _views(task: BaseTask) -> int:
     """Times that the network sees each image."""
-    return 8 if task.hparams.get("symmetrise") else 1
+    return (8 if task.hparams.get("symmetrise") else 1) * len(task.hparams.get("scales", [1]))

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lit_hep.tasks.crater.augmentation import random_framing, random_symmetry
+from lit_hep.tasks.crater.augmentation import framed, random_framing, random_symmetry
 
 IMAGE = torch.arange(2 * 36, dtype=torch.uint8).reshape(2, 1, 6, 6)
 
@@ -30,3 +30,10 @@ def test_shift_moves_by_pixels_and_zoom_keeps_the_middle():
     step = zoomed[:, 0, 24, 30] - zoomed[:, 0, 24, 29]
     assert step.min() == pytest.approx(0.8, abs=0.02) and step.max() == pytest.approx(1.2, abs=0.02)
     assert zoomed[:, 0, 24, 23:25].mean(1) == pytest.approx(torch.full((500,), 23.5), abs=1e-2)
+
+
+def test_frames_beyond_the_image_show_its_mirror_image():
+    ramp = torch.arange(48.0).expand(1, 1, 48, 48)
+    row = framed(ramp, 2.0)[0, 0, 24]
+    assert row[12:36] == pytest.approx(torch.arange(24) * 2 + 0.5, abs=1e-4)
+    assert row[:12] == pytest.approx(row[12:24].flip(0), abs=1e-4)

@@ -15,6 +15,7 @@ from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 
 from lit_hep.cli import main
 from lit_hep.tasks.crater import CraterSemiSup
+from lit_hep.tasks.crater.augmentation import framed
 
 SHORT = ["--trainer.max_epochs=6", "--trainer.callbacks.initial_epochs=3", "--trainer.callbacks.final_epochs=3"]
 EASY = [f"--trainer.callbacks.{option}" for option in ("below=0.5", "above=0.5", "keep_balance=false")]  # all are sure
@@ -199,6 +200,19 @@ def test_network_is_used_from_python(crater_root):
     main(["fit", *ORIGINAL, *started, "--trainer.max_epochs", "1", "--trainer.callbacks.initial_learning_rate", "0"])
     again = checkpoint("checkpoints/crater/version_1/last.ckpt")["state_dict"]
     assert all(torch.equal(value, task.state_dict()[name]) for name, value in again.items() if name.startswith("net."))
+
+
+def test_answer_is_the_mean_over_frames_and_flips():
+    torch.manual_seed(1)
+    image = torch.randint(256, (5, 1, 48, 48), dtype=torch.uint8)
+    task = CraterSemiSup(symmetrise=True, scales=[0.9, 1.0]).eval()
+    plain = CraterSemiSup().eval()
+    plain.load_state_dict(task.state_dict())
+    with torch.inference_mode():
+        views = [turned for view in (image, framed(image, 0.9)) for turned in (view, view.flip(2))]
+        views = [torch.rot90(view, turns, (2, 3)) for view in views for turns in range(4)]
+        mean = torch.stack([plain(view) for view in views]).mean(0)
+        assert task(image) == pytest.approx(mean, abs=1e-6)
 
 
 def test_each_fresh_stage_starts_from_the_weights_of_pretraining(crater_root):

@@ -24,10 +24,25 @@ def random_framing(image: Tensor, zoom: float, shift: float) -> Tensor:
     Returns:
         Images of the same shape, float32.
     """
-    draw = 2 * torch.rand(3, len(image), device=image.device) - 1
-    frame = torch.zeros(len(image), 2, 3, device=image.device)
-    frame[:, 0, 0] = frame[:, 1, 1] = 1 + zoom * draw[0]
-    for axis, pixels in enumerate(image.shape[:1:-1]):
-        frame[:, axis, 2] = draw[1 + axis] * 2 * shift / pixels
-    grid = F.affine_grid(frame, list(image.shape), align_corners=False)
+    draw = 2 * torch.rand(3, len(image), 1, device=image.device) - 1
+    right, down = (2 * shift / pixels * place for place, pixels in zip(draw[1:], image.shape[:1:-1], strict=True))
+    return framed(image, 1 + zoom * draw[0], right, down)
+
+
+def framed(image: Tensor, scale: Tensor | float, right: Tensor | float = 0.0, down: Tensor | float = 0.0) -> Tensor:
+    """Cut a frame out of each image and bring it to the image's size; beyond the rim is the mirror image.
+
+    Args:
+        image: (B, C, H, W), of any type.
+        scale: Side of the frame over that of the image, of each image (B, 1) or of all.
+        right: Middle of the frame along the columns, from -1 to 1.
+        down: The same along the rows.
+
+    Returns:
+        Images of the same shape, float32, interpolated linearly.
+    """
+    count, _, height, width = image.shape
+    rows, columns = ((2 * torch.arange(pixels, device=image.device) + 1) / pixels - 1 for pixels in (height, width))
+    x, y = scale * columns + right, scale * rows + down
+    grid = torch.stack([place.expand(count, height, width) for place in (x[..., None, :], y[..., :, None])], 3)
     return F.grid_sample(image.float(), grid, padding_mode="reflection", align_corners=False)

@@ -1,6 +1,6 @@
 """Crater or not: networks for 48x48 grey images."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ from lit_hep.data.seeds import run_seed, seed_all
 from lit_hep.errors import ConfigError
 from lit_hep.evaluation.export import Interface
 from lit_hep.nets.cnn import CraterCNN, DeepCNN
+from lit_hep.tasks.crater.augmentation import framed
 from lit_hep.tasks.crater.datamodule import CraterDataModule
 
 
@@ -27,6 +28,8 @@ class CraterSemiSup(ClassificationTask):
         image_size: Side of the images in pixels; only ``original`` depends on it.
         symmetrise: Score each image in its eight flips and quarter turns, and take the mean logit; not in the
             validation of each epoch, where it would take as long as the training.
+        scales: Score it, there too, in frames of these shares of its side; those above 1 show the mirror image beyond
+            the rim.
         **kwargs: As in `ClassificationTask`.
     """
 
@@ -35,9 +38,12 @@ class CraterSemiSup(ClassificationTask):
         net: Literal["original", "deep"] = "deep",
         image_size: int = 48,
         symmetrise: bool = False,
+        scales: Sequence[float] = (1.0,),
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if not scales or not all(0.1 <= scale <= 2 for scale in scales):
+            raise ConfigError(f"scales {list(scales)}: want at least one number, each from 0.1 to 2")
 
     def configure_models(self) -> None:
         """The network asked for, one logit."""
@@ -62,10 +68,13 @@ class CraterSemiSup(ClassificationTask):
     def forward(self, image: Tensor) -> Tensor:
         """Images (B, 1, H, W), 0..255, to the logit (B,) of a crater."""
         image = image.float() / 255
-        if self.training or self._validating or not self.hparams["symmetrise"]:
+        if self.training or self._validating:
             return super().forward(image)
-        turned = [torch.rot90(view, turns, (2, 3)) for view in (image, image.flip(3)) for turns in range(4)]
-        return torch.stack([super(CraterSemiSup, self).forward(view) for view in turned]).mean(0)
+        views = [image if scale == 1 else framed(image, scale) for scale in self.hparams["scales"]]
+        if self.hparams["symmetrise"]:
+            flipped = [flip for view in views for flip in (view, view.flip(3))]
+            views = [torch.rot90(view, turns, (2, 3)) for view in flipped for turns in range(4)]
+        return torch.stack([super(CraterSemiSup, self).forward(view) for view in views]).mean(0)
 
     def restart(self, learning_rate: float | None, *, fresh: bool) -> None:
         """Go on with new optimizers and, if `fresh`, newly drawn weights, equal on all processes.
