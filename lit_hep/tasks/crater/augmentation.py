@@ -41,7 +41,7 @@ def framed(image: Tensor, scale: Tensor | float, right: Tensor | float = 0.0, do
     Returns:
         Images of the same shape, float32, interpolated linearly.
     """
-    count, _, height, width = image.shape
+    count, _, height, width = image.shape  # no affine_grid: an exported one takes images of one size only
     rows, columns = ((2 * torch.arange(pixels, device=image.device) + 1) / pixels - 1 for pixels in (height, width))
     x, y = scale * columns + right, scale * rows + down
     grid = torch.stack([place.expand(count, height, width) for place in (x[..., None, :], y[..., :, None])], 3)
