@@ -2,13 +2,15 @@
 
     python -m benchmarks.multiplane_results simulated --ways small:early small:late small:siamese small:tick --seeds 3
     python -m benchmarks.multiplane_results folds --root DIR --classes numu nue --ways small:tick --weights FILE
+    python -m benchmarks.multiplane_results cost --ways resnet18:late vgg19:siamese --image_size 56
 
 Every network is fitted and tested through the command line with configs/multiplane_early.yaml or, for late fusion,
 multiplane_late.yaml; other options go to ``fit`` and ``test``. A seed draws the split and all else, the same for all
 networks. ``folds``: stratified cross-validation, an eighth of the rest of each fold being held out to choose by;
 beside it, in the same folds, the best that one number does: hits, charge, charge per hit of all planes together.
 ``--weights`` starts from another run's network, trained on simulated events for example. Rows that the output file
-holds already are not run again.
+holds already are not run again. ``cost`` trains nothing: parameters, multiply-adds and milliseconds an event of
+untrained networks, one after the other.
 """
 
 import argparse
@@ -67,14 +69,14 @@ def fit(way: str, name: str, words: Sequence[str]) -> dict[str, Any]:
     if "probability_plane" in predicted and predicted["probability_plane"].ndim == 2:
         each = predicted["probability_plane"].T
         row["planes"] = [float(roc_auc_score(predicted["label"], plane)) for plane in each]
-    return row | cost(folder / "best.ckpt")
+    checkpoint = torch.load(folder / "best.ckpt", map_location="cpu", weights_only=True)
+    task = MultiPlaneFusion.load_from_checkpoint(folder / "best.ckpt", map_location="cpu")
+    return row | cost(task, checkpoint["datamodule_hyper_parameters"]["image_size"])
 
 
-def cost(checkpoint: Path) -> dict[str, float]:
-    """Parameters, multiply-adds an event, and milliseconds an event on one thread, batch 32."""
-    size = torch.load(checkpoint, map_location="cpu", weights_only=True)["datamodule_hyper_parameters"]["image_size"]
-    task = MultiPlaneFusion.load_from_checkpoint(checkpoint, map_location="cpu").eval()
-    planes = int(task.hparams["num_planes"])
+def cost(task: MultiPlaneFusion, size: int) -> dict[str, float]:
+    """Parameters, multiply-adds an event, and milliseconds an event on one thread, batch 32, median of 5."""
+    planes = int(task.eval().hparams["num_planes"])
     torch.set_num_threads(1)
     image, seconds = torch.zeros(32, planes, size, size), []
     with torch.inference_mode():
@@ -87,6 +89,17 @@ def cost(checkpoint: Path) -> dict[str, float]:
         "multiply_adds": multiply_adds(task.net, (planes, size, size)),
         "ms_per_event": 1e3 * float(np.median(seconds)) / len(image),
     }
+
+
+def costs(arguments: argparse.Namespace) -> None:
+    """Print the `cost` of untrained networks."""
+    print("| net:mode | parameters | multiply-adds | ms an event |")
+    print("| --- " * 4 + "|")
+    for way in arguments.ways:
+        net, mode = way.split(":")
+        row = cost(MultiPlaneFusion(mode=mode, net=net, channels_last=True), arguments.image_size)
+        cells = f"{row['parameters']:,} | {row['multiply_adds'] / 1e6:,.1f} M | {row['ms_per_event']:.2f}"
+        print(f"| {way} | {cells} |", flush=True)
 
 
 def write_fold(folder: Path, events: Events, fold: int) -> np.ndarray[Any, Any]:
@@ -196,14 +209,17 @@ def report(rows: list[dict[str, Any]], ways: Sequence[str]) -> None:
 def run() -> None:
     """Measure what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["simulated", "folds"])
+    parser.add_argument("what", choices=["simulated", "folds", "cost"])
     parser.add_argument("--root", type=Path, default=Path("data/multiplane"), help="folder of PLANE_0 ...")
     parser.add_argument("--classes", nargs="+", help="class folders; default all")
     parser.add_argument("--ways", nargs="+", default=[f"small:{mode}" for mode in ("early", "late", "siamese", "tick")])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--weights", help="checkpoint whose network each fit starts from")
+    parser.add_argument("--image_size", type=int, default=112, help="of cost: wires and ticks")
     parser.add_argument("--output", type=Path, default=Path("multiplane_results.json"), help="all numbers")
     arguments, options = parser.parse_known_args()
+    if arguments.what == "cost":
+        return costs(arguments)
     warnings.filterwarnings("ignore")
     rows: list[dict[str, Any]] = json.loads(arguments.output.read_text()) if arguments.output.is_file() else []
     {"simulated": simulated, "folds": folds}[arguments.what](arguments, rows, options)
