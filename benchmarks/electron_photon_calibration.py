@@ -6,7 +6,8 @@ The real figures are those of the CMS images in SingleElectronPt50 and SinglePho
 they were printed (E2E project of ML4SCI), of 10,000 where they were decoded from a picture of the mean images, else of
 98 photons and 102 electrons, or the 44 and 56 among them that are at hand. ``--real FILE.npz`` (``x`` (N, 32, 32), the
 energies, and ``y`` (N,)) draws these beside the simulation. The error is that of a sample of the real one's size, found
-by drawing such samples from the simulation, and of the real figure's rounding.
+by drawing such samples from the simulation, and of the real figure's rounding. So many figures of so few images are not
+all right by chance either: ``--chance 300`` says how many are off when the simulation's own images play the real ones.
 """
 
 import argparse
@@ -14,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.electron_photon_figures import draw
 from benchmarks.electron_photon_published import CLASSES, PUBLISHED, STATISTICS, Floats, Measured, Row, shapes
@@ -51,6 +53,28 @@ def agrees(real: float, value: float, error: float) -> bool:
     return abs(value - real) <= max(0.1 * abs(real), 2 * error)
 
 
+def chance(measured: Measured, draws: int) -> NDArray[np.integer]:
+    """Count the figures that are off when simulated images play the real ones, as many as these.
+
+    Args:
+        measured: Simulated images.
+        draws: Of such samples, each the same for all figures.
+
+    Returns:
+        Figures off in each draw, (draws,).
+    """
+    truth = [[compare(row, label, measured[label])[1:] for row in PUBLISHED] for label in range(2)]
+    counts = np.zeros(draws, np.intp)
+    for seed in range(draws):
+        for label, figures in enumerate(truth):
+            number = len(measured[label]["energy sum"])
+            order = np.random.default_rng((seed, label)).integers(number, size=number)
+            for row, (value, error) in zip(PUBLISHED, figures, strict=True):
+                sample = measured[label][row.quantity][order[: _SAMPLE[row.images][label]]]
+                counts[seed] += not agrees(float(STATISTICS[row.statistic](sample)), value, error)
+    return counts
+
+
 def table(measured: Measured) -> Iterator[str]:
     """Lines of the table, in Markdown."""
     yield "| quantity | | real images | class | real | simulated | difference | / error | |"
@@ -69,12 +93,17 @@ def main() -> None:
     """Measure what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=20_000, help="of a class")
+    parser.add_argument("--chance", type=int, default=0, metavar="DRAWS", help="see above; 300 take 10 s")
     parser.add_argument("--figures", type=Path, help="folder for figures")
     parser.add_argument("--real", type=Path, help="real images for the figures, .npz")
     arguments = parser.parse_args()
     measured = simulated(arguments.images)
-    for line in table(measured):
-        print(line, flush=True)
+    lines = list(table(measured))
+    print("\n".join(lines), flush=True)
+    if arguments.chance:
+        counts, found = chance(measured, arguments.chance), sum(line.endswith("| off |") for line in lines)
+        print(f"\nOff: {found} of {len(lines) - 2}. If the simulation were the truth: {counts.mean():.1f} in the mean,")
+        print(f"none in {np.mean(counts == 0):.0%} and {found} or more in {np.mean(counts >= found):.0%} of the draws.")
     if arguments.figures:
         draw(arguments.figures, measured, arguments.real)
 
