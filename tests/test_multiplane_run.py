@@ -24,8 +24,8 @@ HERE = ["--trainer.accelerator=cpu", f"{DATA}.image_size=null", f"{DATA}.batch_s
 EARLY, LATE = [*quick("multiplane_early"), *HERE], [*quick("multiplane_late"), *HERE]
 IN_TURN = [f"{MODEL}.training=in_turn", f"{MODEL}.fusion=vote"]
 VARIANTS = {  # how it is run, epochs
-    "early": (EARLY, 2),
-    "late": (LATE, 2),
+    "early": ([*EARLY, *DRAWN], 2),
+    "late": ([*LATE, *DRAWN], 2),
     "late, in turn, vote": ([*LATE, *IN_TURN], 3),
     "siamese": ([*EARLY, f"{MODEL}.mode=siamese", f"{MODEL}.scaling=standard"], 2),
     "tick": ([*EARLY, f"{MODEL}.mode=tick", f"{MODEL}.scaling=none"], 2),
@@ -59,7 +59,7 @@ def root(files, tmp_path, monkeypatch):
 def test_shipped_config_from_fit_to_prediction(name, root):
     words, epochs = VARIANTS[name]
     run, checkpoints = place(words)
-    late, words = "late" in name, [*words, *DRAWN]
+    late = "late" in name
     main(["fit", *words, f"--trainer.max_epochs={epochs}"])
     names = {path.name for path in checkpoints.iterdir()}
     assert names == {"best.ckpt", "last.ckpt", *(f"epoch{epoch:03d}.ckpt" for epoch in range(epochs))}
