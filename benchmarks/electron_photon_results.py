@@ -5,7 +5,9 @@
 Each seed draws the split and everything else, the same for all networks, so that differences are paired. ``lenet5`` is
 trained as in configs/electron_photon.yaml, the others with configs/electron_photon_resnet.yaml on top, only the network
 being exchanged; ``resnet15_published`` is ResNet-15 as it was published: energies as they are, no views. Rows that the
-output file holds already are not run again. Other options go to the command line of ``fit`` and ``test``.
+output file holds already are not run again. ``--real FILE.npz`` (``x`` (N, 32, 32), energies / 50 GeV, and ``y`` (N,),
+1 for electrons) has each network of energies alone score these images, too. Other options go to the command line of
+``fit`` and ``test``.
 """
 
 import argparse
@@ -18,6 +20,10 @@ import warnings
 from itertools import product
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import torch
+from sklearn.metrics import roc_auc_score
 
 from lit_hep.cli import main
 from lit_hep.nets.cost import multiply_adds, parameters
@@ -46,11 +52,12 @@ def configuration(net: str, channels: str, epochs: int | None) -> list[str]:
     return words
 
 
-def measure(words: list[str], root: str, name: str, seed: int) -> dict[str, Any]:
+def measure(words: list[str], root: str, name: str, seed: int, real: Path | None) -> dict[str, Any]:
     """Fit once and test the best epoch.
 
     Returns:
-        Numbers of ``metrics.json``, seconds of the fit, epochs, parameters and multiply-adds.
+        Numbers of ``metrics.json``, seconds of the fit, epochs, parameters and multiply-adds, and the AUC of the real
+        images if there are some.
     """
     words = [*words, f"--data.init_args.root={root}", f"--data.init_args.split_seed={seed}"]
     words += [f"--seed_everything={seed + 1}", f"--trainer.logger.init_args.name={name}"]
@@ -62,13 +69,23 @@ def measure(words: list[str], root: str, name: str, seed: int) -> dict[str, Any]
         folder = max(Path("checkpoints", name).iterdir(), key=lambda path: int(path.name.split("_")[1]))
         main(["test", *words, "--ckpt_path", str(folder / "best.ckpt")])
     metrics = json.loads(Path("tb_logs", name, folder.name, "test/metrics.json").read_text())
-    net = ElectronPhoton.load_from_checkpoint(folder / "best.ckpt", map_location="cpu").net
+    task = ElectronPhoton.load_from_checkpoint(folder / "best.ckpt", map_location="cpu")
     return metrics | {
         "seconds": seconds,
         "epochs_run": len(list(folder.glob("epoch*.ckpt"))),
-        "parameters": parameters(net),
-        "multiply_adds": multiply_adds(net, (2, 32, 32)),
+        "parameters": parameters(task.net),
+        "multiply_adds": multiply_adds(task.net, (2, 32, 32)),
+        "auroc_real": score(task, real) if real and task.hparams["channels"] == "energy" else None,
     }
+
+
+def score(task: ElectronPhoton, file: Path) -> float:
+    """AUC of a network of energies alone on the images of a file."""
+    with np.load(file) as arrays:
+        energy, label = torch.from_numpy(arrays["x"]), arrays["y"]
+    with torch.inference_mode():
+        probability = task.eval().answers(torch.stack([energy, torch.zeros_like(energy)], dim=-1))
+    return float(roc_auc_score(label, probability.numpy()))
 
 
 def spread(values: list[float], digits: int = 4) -> str:
@@ -81,7 +98,7 @@ def table(rows: list[dict[str, Any]]) -> None:
     """Print a line a network, with the paired difference from ResNet-15 and its standard error."""
     print(
         "\n| net | channels | parameters | multiply-adds | seeds | AUC | accuracy | ε_B rejected at 50 % | at 90 % "
-        f"| AUC minus {REFERENCE} | s an epoch |\n" + "| --- " * 11 + "|"
+        f"| AUC minus {REFERENCE} | s an epoch | AUC, real images |\n" + "| --- " * 12 + "|"
     )
     kinds = dict.fromkeys((row["net"], row["channels"]) for row in rows)
     reference = {(row["channels"], row["seed"]): row["auroc"] for row in rows if row["net"] == REFERENCE}
@@ -97,10 +114,12 @@ def table(rows: list[dict[str, Any]]) -> None:
         if gains and net != REFERENCE:
             error = statistics.stdev(gains) / len(gains) ** 0.5 if len(gains) > 1 else float("nan")
             gain = f"{statistics.mean(gains):+.4f} ± {error:.4f} ({sum(value > 0 for value in gains)} of {len(gains)})"
+        scored = [row["auroc_real"] for row in mine if row["auroc_real"] is not None]
         pace = statistics.median(row["seconds"] / row["epochs_run"] for row in mine)
         print(
             f"| {net} | {channels} | {mine[0]['parameters']:,} | {mine[0]['multiply_adds'] / 1e6:.2f} M "
-            f"| {len(mine)} | {' | '.join(column.values())} | {gain} | {pace:.0f} |",
+            f"| {len(mine)} | {' | '.join(column.values())} | {gain} | {pace:.0f} "
+            f"| {spread(scored, 3) if scored else ''} |",
             flush=True,
         )
 
@@ -113,6 +132,7 @@ def run() -> None:
     parser.add_argument("--channels", nargs="+", default=["energy"], choices=["energy", "time", "both"])
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--epochs", type=int, help="default as in the configs")
+    parser.add_argument("--real", type=Path, metavar="FILE", help="real images, .npz")
     parser.add_argument("--output", type=Path, default=Path("electron_photon_results.json"), help="all numbers")
     arguments, options = parser.parse_known_args()
     warnings.filterwarnings("ignore")
@@ -123,7 +143,7 @@ def run() -> None:
         if not any(key.items() <= row.items() for row in rows):
             words = [*configuration(net, channels, arguments.epochs), *options]
             name = f"results_{Path(arguments.root).name}_{net}_{channels}"
-            rows.append(key | measure(words, arguments.root, name, seed))
+            rows.append(key | measure(words, arguments.root, name, seed, arguments.real))
             arguments.output.write_text(json.dumps(rows, indent=1))
             print(f"{net} {channels} seed {seed}: AUC {rows[-1]['auroc']:.4f} {rows[-1]['seconds']:.0f} s", flush=True)
     wanted = {"epochs": arguments.epochs, "options": options, "root": str(Path(arguments.root).resolve())}
