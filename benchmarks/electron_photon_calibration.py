@@ -53,40 +53,45 @@ def agrees(real: float, value: float, error: float) -> bool:
     return abs(value - real) <= max(0.1 * abs(real), 2 * error)
 
 
-def chance(measured: Measured, draws: int) -> NDArray[np.integer]:
+Compared = list[tuple[Row, int, float, float, float]]
+
+
+def compare_all(measured: Measured) -> Compared:
+    """Each published figure: its row, the class, and what `compare` says."""
+    return [(row, label, *compare(row, label, measured[label])) for row in PUBLISHED for label in range(2)]
+
+
+def chance(measured: Measured, compared: Compared, draws: int) -> NDArray[np.integer]:
     """Count the figures that are off when simulated images play the real ones, as many as these.
 
     Args:
         measured: Simulated images.
+        compared: Their figures.
         draws: Of such samples, each the same for all figures.
 
     Returns:
         Figures off in each draw, (draws,).
     """
-    truth = [[compare(row, label, measured[label])[1:] for row in PUBLISHED] for label in range(2)]
     counts = np.zeros(draws, np.intp)
     for seed in range(draws):
-        for label, figures in enumerate(truth):
-            number = len(measured[label]["energy sum"])
-            order = np.random.default_rng((seed, label)).integers(number, size=number)
-            for row, (value, error) in zip(PUBLISHED, figures, strict=True):
-                sample = measured[label][row.quantity][order[: _SAMPLE[row.images][label]]]
-                counts[seed] += not agrees(float(STATISTICS[row.statistic](sample)), value, error)
+        sizes = [len(part["energy sum"]) for part in measured]
+        orders = [np.random.default_rng((seed, label)).integers(size, size=size) for label, size in enumerate(sizes)]
+        for row, label, _, value, error in compared:
+            sample = measured[label][row.quantity][orders[label][: _SAMPLE[row.images][label]]]
+            counts[seed] += not agrees(float(STATISTICS[row.statistic](sample)), value, error)
     return counts
 
 
-def table(measured: Measured) -> Iterator[str]:
+def table(compared: Compared) -> Iterator[str]:
     """Lines of the table, in Markdown."""
     yield "| quantity | | real images | class | real | simulated | difference | / error | |"
     yield "|---|---|---|---|---|---|---|---|---|"
-    for row in PUBLISHED:
-        for label, name in enumerate(CLASSES):
-            real, value, error = compare(row, label, measured[label])
-            verdict = "" if agrees(real, value, error) else "off"
-            yield (
-                f"| {row.quantity} | {row.statistic} | {row.images:,} | {name} | {real:.4g} | {value:.4g} "
-                f"| {value / real - 1:+.1%} | {(value - real) / error:+.1f} | {verdict} |"
-            )
+    for row, label, real, value, error in compared:
+        verdict = "" if agrees(real, value, error) else "off"
+        yield (
+            f"| {row.quantity} | {row.statistic} | {row.images:,} | {CLASSES[label]} | {real:.4g} | {value:.4g} "
+            f"| {value / real - 1:+.1%} | {(value - real) / error:+.1f} | {verdict} |"
+        )
 
 
 def main() -> None:
@@ -98,11 +103,13 @@ def main() -> None:
     parser.add_argument("--real", type=Path, help="real images for the figures, .npz")
     arguments = parser.parse_args()
     measured = simulated(arguments.images)
-    lines = list(table(measured))
-    print("\n".join(lines), flush=True)
+    compared = compare_all(measured)
+    for line in table(compared):
+        print(line, flush=True)
     if arguments.chance:
-        counts, found = chance(measured, arguments.chance), sum(line.endswith("| off |") for line in lines)
-        print(f"\nOff: {found} of {len(lines) - 2}. If the simulation were the truth: {counts.mean():.1f} in the mean,")
+        found = sum(not agrees(*figures) for _, _, *figures in compared)
+        counts = chance(measured, compared, arguments.chance)
+        print(f"\nOff: {found} of {len(compared)}. If the simulation were the truth: {counts.mean():.1f} in the mean,")
         print(f"none in {np.mean(counts == 0):.0%} and {found} or more in {np.mean(counts >= found):.0%} of the draws.")
     if arguments.figures:
         draw(arguments.figures, measured, arguments.real)

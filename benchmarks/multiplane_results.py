@@ -75,8 +75,14 @@ def fit(way: str, name: str, words: Sequence[str]) -> dict[str, Any]:
 
 
 def cost(task: MultiPlaneFusion, size: int) -> dict[str, float]:
-    """Parameters, multiply-adds an event, and milliseconds an event on one thread, batch 32, median of 5."""
-    planes = int(task.eval().hparams["num_planes"])
+    """Parameters, multiply-adds an event, and milliseconds an event on one thread, batch 32, median of 5.
+
+    Args:
+        task: Put into evaluation mode.
+        size: Wires and ticks of a plane.
+    """
+    task.eval()
+    planes, threads = int(task.hparams["num_planes"]), torch.get_num_threads()
     torch.set_num_threads(1)
     image, seconds = torch.zeros(32, planes, size, size), []
     with torch.inference_mode():
@@ -84,6 +90,7 @@ def cost(task: MultiPlaneFusion, size: int) -> dict[str, float]:
             began = time.perf_counter()
             task(image)
             seconds.append(time.perf_counter() - began)
+    torch.set_num_threads(threads)
     return {
         "parameters": parameters(task.net),
         "multiply_adds": multiply_adds(task.net, (planes, size, size)),
@@ -219,6 +226,8 @@ def run() -> None:
     parser.add_argument("--output", type=Path, default=Path("multiplane_results.json"), help="all numbers")
     arguments, options = parser.parse_known_args()
     if arguments.what == "cost":
+        if options:
+            parser.error(f"cost trains nothing, so it does not know {' '.join(options)}")
         return costs(arguments)
     warnings.filterwarnings("ignore")
     rows: list[dict[str, Any]] = json.loads(arguments.output.read_text()) if arguments.output.is_file() else []
