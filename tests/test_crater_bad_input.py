@@ -168,6 +168,7 @@ BAD_OPTION = {  # command, what is said
     "model class misspelt": (f"{FIT} --model CraterSemisup", r"CraterSemisup.*classes of lit_hep: .*CraterSemiSup"),
     "data class misspelt": (f"{FIT} --data lit_hep.CraterData", r"CraterData.*classes of lit_hep: .*CraterDataModule"),
     "net": (f"{FIT} {MODEL}.net shallow", r"net: expected one of 'original', 'deep'\. Got value: shallow"),
+    "members": (f"{FIT} {MODEL}.members 0", r"members 0: must be at least 1"),
     "scales": (f"{FIT} {MODEL}.scales [1,0]", r"scales \[1\.0, 0\.0\]: want at least one number, each from 0\.1 to 2"),
     "balance": (f"{FIT} {DATA}.balance half", r"balance.*'none', ?'weights', ?'sampler'"),
     "batch_size 0": (f"{FIT} {DATA}.batch_size 0", r"batch_size 0.*must be 1 or more"),

@@ -215,6 +215,32 @@ def test_answer_is_the_mean_over_frames_and_flips():
         assert task(image) == pytest.approx(mean, abs=1e-6)
 
 
+def test_members_learn_each_for_itself_and_decide_together(crater_root):
+    task = CraterSemiSup(members=2).train()
+    batch = {
+        "image": torch.randint(256, (6, 1, 48, 48), dtype=torch.uint8),
+        "label": torch.tensor([0, 1, 1, 0, 1, 0.3]),
+        "index": torch.arange(6),
+    }
+    torch.manual_seed(1)  # of dropout
+    loss = task.loss_of(batch)
+    torch.manual_seed(1)
+    each = [member(batch["image"] / 255).squeeze(1) for member in task.net]
+    alone = [torch.nn.functional.binary_cross_entropy_with_logits(logits, batch["label"]) for logits in each]
+    assert float(loss) == pytest.approx(float(sum(alone) / 2), rel=1e-6) and not torch.allclose(*each)
+
+    words = [*CRATER, *SHORT, *EASY, "--model.init_args.members=2"]
+    main(["fit", *words, "--trainer.max_epochs=4"])
+    main(["predict", *words])
+    task = CraterSemiSup.load_from_checkpoint("checkpoints/crater/version_0/best.ckpt", map_location="cpu").eval()
+    images = torch.from_numpy(np.load(crater_root / "Xtest1.npy").reshape(-1, 1, 48, 48))
+    views = [turned for view in (images, images.flip(3)) for turned in (view.rot90(k, (2, 3)) for k in range(4))]
+    with torch.inference_mode():
+        logits = torch.stack([member(view / 255).squeeze(1) for member in task.net for view in views])
+    saved = np.load("tb_logs/crater/version_0/predict/predictions.npz")["probability"]
+    assert saved == pytest.approx(logits.mean(0).sigmoid().numpy(), abs=1e-5)
+
+
 def test_each_fresh_stage_starts_from_the_weights_of_pretraining(crater_root):
     main(["fit", *quick("crater", "crater_pretraining"), "--data.init_args.root=data/crater", "--trainer.max_epochs=1"])
     given = Path("checkpoints/crater_pretraining/version_0/best.ckpt")

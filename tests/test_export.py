@@ -45,6 +45,7 @@ SLOW = {  # they take longer, or are tried in another way already
     "ccd, original": (CCD, {"net": "original", "depth": 2, "width": 4, "scaling": "image", "channels": 3}, ANY),
     "lenet5_bn": (PHOTON, {"net": "lenet5_bn", "energy": "per_image", "channels": "energy"}, ANY),
     "crater, symmetrised": (CRATER, {"symmetrise": True}, ANY),
+    "crater, two members": (CRATER, {"members": 2}, ANY),
     "crater, in frames": (CRATER, {"scales": [0.9, 1, 1.1]}, ANY),
     "resnet18": (PHOTON, {"net": "resnet18"}, ANY),
     "efficientnet_b0": (PHOTON, {"net": "efficientnet_b0"}, ANY),

@@ -1,6 +1,6 @@
 """Convolutional classifiers for small grey images."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -77,6 +77,22 @@ class DeepCNN(nn.Module):
         features = self.features((image - mean) / (spread + 1e-3))
         logits: Tensor = self.head(torch.cat([features.mean((2, 3)), features.amax((2, 3))], dim=1))
         return logits
+
+
+class Ensemble(nn.ModuleList):
+    """Networks alike but for their weights, which all see the same images: (B, C, H, W) to logits (B, members).
+
+    Args:
+        build: Makes one of them, to logits (B, 1).
+        members: How many.
+    """
+
+    def __init__(self, build: Callable[[], nn.Module], members: int) -> None:
+        super().__init__(build() for _ in range(members))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, C, H, W) to logits (B, members)."""
+        return torch.cat([net(image) for net in self], dim=1)
 
 
 def _convolution(inputs: int, outputs: int, size: int) -> list[nn.Module]:

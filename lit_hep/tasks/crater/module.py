@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from lightning.pytorch.trainer.states import TrainerFn
-from torch import Tensor
+from torch import Tensor, nn
 
 from lit_hep.base.classification import ClassificationTask
 from lit_hep.base.products import write_npy
@@ -15,7 +15,7 @@ from lit_hep.base.scores import Scores
 from lit_hep.data.seeds import run_seed, seed_all
 from lit_hep.errors import ConfigError
 from lit_hep.evaluation.export import Interface
-from lit_hep.nets.cnn import CraterCNN, DeepCNN
+from lit_hep.nets.cnn import CraterCNN, DeepCNN, Ensemble
 from lit_hep.tasks.crater.augmentation import framed
 from lit_hep.tasks.crater.datamodule import CraterDataModule
 
@@ -26,6 +26,7 @@ class CraterSemiSup(ClassificationTask):
     Args:
         net: ``original``, two convolutions and dropout, or ``deep``, six with batch norm and global pooling.
         image_size: Side of the images in pixels; only ``original`` depends on it.
+        members: Networks of other weights that learn side by side; their mean logit decides.
         symmetrise: Score each image in its eight flips and quarter turns, and take the mean logit; not in the
             validation of each epoch, where it would take as long as the training.
         scales: Score it, there too, in frames of these shares of its side; those above 1 show the mirror image beyond
@@ -37,18 +38,24 @@ class CraterSemiSup(ClassificationTask):
         self,
         net: Literal["original", "deep"] = "deep",
         image_size: int = 48,
+        members: int = 1,
         symmetrise: bool = False,
         scales: Sequence[float] = (1.0,),
         **kwargs: Any,
     ) -> None:
+        if members < 1:
+            raise ConfigError(f"members {members}: must be at least 1")
         super().__init__(**kwargs)
         if not scales or not all(0.1 <= scale <= 2 for scale in scales):
             raise ConfigError(f"scales {list(scales)}: want at least one number, each from 0.1 to 2")
 
     def configure_models(self) -> None:
-        """The network asked for, one logit."""
-        hparams = self.hparams
-        self.net = DeepCNN() if hparams["net"] == "deep" else CraterCNN(image_size=hparams["image_size"])
+        """The network asked for, one logit, or several of them."""
+        members = int(self.hparams["members"])
+        self.net = self._build() if members == 1 else Ensemble(self._build, members)
+
+    def _build(self) -> nn.Module:
+        return DeepCNN() if self.hparams["net"] == "deep" else CraterCNN(image_size=self.hparams["image_size"])
 
     @property
     def data(self) -> CraterDataModule:
@@ -66,15 +73,30 @@ class CraterSemiSup(ClassificationTask):
             )
 
     def forward(self, image: Tensor) -> Tensor:
-        """Images (B, 1, H, W), 0..255, to the logit (B,) of a crater."""
+        """Images (B, 1, H, W), 0..255, to the logit (B,) of a crater; in training to that of each member, (B, M)."""
         image = image.float() / 255
-        if self.training or self._validating:
-            return super().forward(image)
+        if self.training:
+            logits: Tensor = self.net(image)
+            return logits
+        views = [image] if self._validating else self._views(image)
+        return torch.stack([self.net(view) for view in views]).mean((0, 2))
+
+    def _views(self, image: Tensor) -> list[Tensor]:
         views = [image if scale == 1 else framed(image, scale) for scale in self.hparams["scales"]]
-        if self.hparams["symmetrise"]:
-            flipped = [flip for view in views for flip in (view, view.flip(3))]
-            views = [torch.rot90(view, turns, (2, 3)) for view in flipped for turns in range(4)]
-        return torch.stack([super(CraterSemiSup, self).forward(view) for view in views]).mean(0)
+        if not self.hparams["symmetrise"]:
+            return views
+        flipped = [flip for view in views for flip in (view, view.flip(3))]
+        return [torch.rot90(view, turns, (2, 3)) for view in flipped for turns in range(4)]
+
+    def losses(self, logits: Tensor, label: Tensor) -> Tensor:
+        """Cross-entropy (B,) of each image; in training the mean of that of the members."""
+        if logits.dim() == 1:
+            return super().losses(logits, label)
+        return super().losses(logits, label[:, None].expand_as(logits)).mean(1)
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Probability (B,) of a crater."""
+        return super().probabilities(logits if logits.dim() == 1 else logits.mean(1))
 
     def restart(self, learning_rate: float | None, *, fresh: bool) -> None:
         """Go on with new optimizers and, if `fresh`, newly drawn weights, equal on all processes.
