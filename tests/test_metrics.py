@@ -83,7 +83,7 @@ def test_best_threshold_is_that_of_brute_force(n, digits, dtype):
         if len(set(label)) < 2:
             continue
         score = np.unique(probability)
-        cuts = np.unique((np.r_[dtype(0), score] + np.r_[score, dtype(1)]) / dtype(2))
+        cuts = np.unique(np.r_[(np.r_[dtype(0), score] + np.r_[score, dtype(1)]) / dtype(2), dtype(0.5)])
         f1 = np.array([macro_f1(label, probability >= cut) for cut in cuts])
         for tolerance in (0, 1):
             error = np.sqrt(f1.max() * (1 - f1.max()) / n)
@@ -98,6 +98,7 @@ def test_best_threshold_is_that_of_brute_force(n, digits, dtype):
         ([0.1, 0.7], [1, 1], 0.5),
         ([0.1, 0.7], [0, 0], 0.5),
         ([0.2, 0.4, 0.6, 0.9], [0, 0, 1, 1], 0.5),
+        ([0.1, 0.2, 0.6, 0.9], [0, 0, 1, 1], 0.5),  # as good as the middle, .4
         ([0.1, 0.2, 0.8, 0.9], [0, 0, 0, 1], 0.85),
         ([0.2, 0.4, 0.7, 0.8], [0, 1, 0, 1], 0.3),  # .3 and .75 both reach 11/15; .3 is nearer to .5
         ([0.2, 0.3, 0.6, 0.8], [0, 1, 0, 1], 0.7),  # .25 is as good

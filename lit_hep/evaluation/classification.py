@@ -48,8 +48,8 @@ def background_efficiency(probability: Array, label: Array, signal_efficiency: f
 def best_threshold(probability: Array, label: Array, tolerance: float = 0.0) -> float:
     """Threshold with the highest macro F1; an event is positive at or above it.
 
-    Candidates are the middles between neighbouring scores, 0 and 1 being the outer neighbours. Of equally
-    good ones the nearest to 0.5 is taken, of two equally near ones the lower.
+    Candidates are 0.5 and the middles between neighbouring scores, 0 and 1 being the outer neighbours. Of
+    equally good ones the nearest to 0.5 is taken, of two equally near ones the lower.
 
     Args:
         probability: (N,) of class 1.
@@ -66,7 +66,7 @@ def best_threshold(probability: Array, label: Array, tolerance: float = 0.0) -> 
     low, high = np.pad(score, (1, 0)), np.pad(score, (0, 1), constant_values=1)
     middle = (low + high) / 2
     # Adjacent floating-point numbers have no middle: at the upper one the cut still falls between them.
-    threshold = np.where(middle > low, middle, high)
+    threshold = np.append(np.where(middle > low, middle, high), score.dtype.type(0.5))
     fn, tn = (np.searchsorted(np.sort(probability[kind]), threshold) for kind in (signal, ~signal))
     tp, fp = signal.sum() - fn, (~signal).sum() - tn
     f1 = averages(np.stack([tn, fp, fn, tp], axis=-1).reshape(-1, 2, 2))["f1_macro"]
