@@ -17,6 +17,7 @@ _CHOSEN = {
     "pix2pix": (8,),
     "alexnet": (16,),
     "vgg11": (8,),
+    "vgg19": (4,),
 }
 _PLAIN = {"fused": False, "channels_last": False, "compile": False}
 _FUSED = {**_PLAIN, "fused": True}
@@ -29,6 +30,9 @@ _BARE: dict[str, tuple[dict[str, bool], int]] = {
     "the same, compiled": ({**_LAST, "compile": True}, 1024),
 }
 """Bare loops that are tried: variant, and MiB up to which blocks are kept (see `lit_hep.training.memory`)."""
+_LARGE = {"vgg11", "vgg19"}
+_FEW = ("eager", "fused, freed memory kept", "fused, channels-last, freed memory kept")
+"""Bare loops of large networks, each of which takes 3 GB."""
 _COLOURED = {"unet": (3, 256, 256)}
 """Where the grey images of the simulator are repeated as colours within our network."""
 _NO_VIEWS = {"unet": ["--data.init_args.augmentation=none"]}
@@ -52,7 +56,8 @@ def _compare(name: str, batch: int, settings: Settings, table: Table) -> None:
     root = data_of(WORKLOADS[name], settings)
     common: dict[str, Any] = {"workload": name, "batch": batch, "device": settings.device, "threads": settings.threads}
     common |= {"root": str(root), "variant": {}, "words": _NO_VIEWS.get(name, [])}
-    bare = {key: _BARE[key] for key in ("eager",)} if settings.quick else _BARE
+    titles = list(_BARE)[:1] if settings.quick else _FEW if name in _LARGE else _BARE
+    bare = {title: _BARE[title] for title in titles}
     with ExitStack() as stack:
 
         def start(python: str, module: str, **options: Any) -> Peer:
@@ -68,7 +73,7 @@ def _compare(name: str, batch: int, settings: Settings, table: Table) -> None:
                 sys.executable, "benchmarks.contender", kind="bare", variant=variant, words=words
             )
         peers["naive Lightning"] = start(sys.executable, "benchmarks.contender", kind="naive", **seen)
-        if not settings.quick:
+        if not settings.quick and name not in _LARGE:
             words = [*common["words"], "--trainer.precision=bf16-mixed"]
             peers["lit_hep, fit, bf16"] = start(sys.executable, "benchmarks.contender", kind="fit", words=words)
         if name in NETWORKS:

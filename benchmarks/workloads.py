@@ -68,6 +68,7 @@ WORKLOADS = {
     "planes": Workload("three planes, small 3×112²", ["multiplane_early"], (32, 256), 1000),
     "alexnet": Workload("three planes, AlexNet 3×225²", ["multiplane_early", "multiplane_alexnet"], (16,), 114),
     "vgg11": Workload("three planes, VGG11 3×225²", ["multiplane_early", "multiplane_vgg11"], (8,), 30),
+    "vgg19": Workload("three planes, VGG19 3×225²", ["multiplane_early", "multiplane_vgg19"], (4,), 15),
     "slim": Workload("CCD, slim U-Net 256²", ["ccd"], (1, 4), 80, simulation=_SQUARE),
     "unet": Workload("CCD, U-Net 3×256²", ["ccd", "ccd_original"], (1, 4), 20, simulation=_SQUARE),
 }
