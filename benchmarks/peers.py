@@ -31,8 +31,8 @@ _BARE: dict[str, tuple[dict[str, bool], int]] = {
 }
 """Bare loops that are tried: variant, and MiB up to which blocks are kept (see `lit_hep.training.memory`)."""
 _LARGE = {"vgg11", "vgg19"}
-_FEW = ("eager", "fused, freed memory kept", "fused, channels-last, freed memory kept")
-"""Bare loops of large networks, each of which takes 3 GB."""
+_FEW = ("fused, freed memory kept",)
+"""Bare loops of large networks, each of which takes 5 GB."""
 _COLOURED = {"unet": (3, 256, 256)}
 """Where the grey images of the simulator are repeated as colours within our network."""
 _NO_VIEWS = {"unet": ["--data.init_args.augmentation=none"]}
