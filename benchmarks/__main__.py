@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
+from benchmarks.protocol import PeerError
+
 SUBJECTS = {
     "loop": "fit of each task against a bare PyTorch loop",
     "peers": "the same networks in Keras, naive Lightning and bare PyTorch",
@@ -44,7 +46,10 @@ def main(args: Sequence[str] | None = None) -> None:
     options = parser.parse_args(args)
     if options.repeats < 1:
         parser.error("--repeats must be 1 or more")
-    _measure(options)
+    try:
+        _measure(options)
+    except PeerError as error:
+        parser.exit(1, f"{parser.prog}: {error}\n")
 
 
 def _measure(options: argparse.Namespace) -> None:

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -59,10 +60,15 @@ class Peer:
         self.about: dict[str, Any] = self._answer()
 
     def __call__(self) -> float:
-        """Measure."""
+        """Measure.
+
+        Raises:
+            PeerError: It has ended, for want of memory for example.
+        """
         assert self._process.stdin is not None
-        self._process.stdin.write("\n")
-        self._process.stdin.flush()
+        with suppress(BrokenPipeError):  # there is no answer then
+            self._process.stdin.write("\n")
+            self._process.stdin.flush()
         value: float = self._answer()
         return value
 
@@ -71,7 +77,7 @@ class Peer:
         line = self._process.stdout.readline()
         if not line:
             last = self._log.read_text().strip().splitlines()
-            raise PeerError(last[-1] if last else f"ended with {self._process.wait()}")
+            raise PeerError(f"{last[-1] if last else 'a process'} (ended with {self._process.wait()})")
         return json.loads(line)
 
     def __enter__(self) -> Self:
@@ -79,5 +85,6 @@ class Peer:
 
     def __exit__(self, *error: object) -> None:
         assert self._process.stdin is not None
-        self._process.stdin.close()
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
         self._process.wait()

@@ -81,6 +81,18 @@ def test_a_peer_that_cannot_start_says_why(tmp_path):
         Peer(sys.executable, "benchmarks.nobody", {}, 1, tmp_path / "log")
 
 
+def test_a_peer_that_dies_says_why_however_often_it_is_asked(tmp_path):
+    from benchmarks.protocol import Peer, PeerError
+
+    lines = "import sys", "from benchmarks.protocol import serve"
+    lines += ("serve(lambda options: ({}, lambda: sys.exit('out of memory')))",)
+    (tmp_path / "dying.py").write_text("\n".join(lines))
+    with Peer(sys.executable, "dying", {}, 1, tmp_path / "log") as peer:
+        for _ in range(2):
+            with pytest.raises(PeerError, match=r"out of memory \(ended with 1\)"):
+                peer()
+
+
 @pytest.mark.parametrize("name", ["lenet5", "crater_original", "unet", "pix2pix"])
 def test_networks_in_keras_are_ours(name):
     keras = pytest.importorskip("keras", reason="needs TensorFlow: pip install 'lit_hep[bench]'")

@@ -225,7 +225,7 @@ SLOW = [("alexnet", "late"), ("vgg11", "early"), ("vgg11", "late"), ("vgg19", "e
     ("net", "mode"), [("alexnet", "early"), *(pytest.param(*two, marks=pytest.mark.slow) for two in SLOW)]
 )
 def test_original_experiment(net, mode, tmp_path, monkeypatch):
-    """A few steps as shipped, 225x225 and all planes, but for the batches: those of 128 need up to 23 GB."""
+    """A few steps as shipped, 225x225 and all planes, but for the batches, of 2: 128 take gigabytes and minutes."""
     monkeypatch.chdir(tmp_path)
     words = [*config(f"multiplane_{mode}", f"multiplane_{net}"), "--trainer.accelerator=cpu"]
     words += [f"{DATA}.simulation_size=20", f"{DATA}.batch_size=2", f"{DATA}.eval_batch_size=2"]
