@@ -80,9 +80,11 @@ def _measure(options: argparse.Namespace) -> None:
         roofline = limits(settings, tables)
         for name in options.only:
             began = time.perf_counter()
-            import_module(f"benchmarks.{name}").measure(settings, roofline, tables)
-            seconds[name] = time.perf_counter() - began
-            write(output, about, tables, seconds)
+            try:
+                import_module(f"benchmarks.{name}").measure(settings, roofline, tables)
+            finally:
+                seconds[name] = time.perf_counter() - began
+                write(output, about, tables, seconds)
     print(f"\nWritten: {output.with_suffix('.md')}, {output.with_suffix('.json')}")
 
 

@@ -30,9 +30,9 @@ _BARE: dict[str, tuple[dict[str, bool], int]] = {
     "the same, compiled": ({**_LAST, "compile": True}, 1024),
 }
 """Bare loops that are tried: variant, and MiB up to which blocks are kept (see `lit_hep.training.memory`)."""
-_LARGE = {"vgg11", "vgg19"}
+_LARGE = {"pix2pix", "vgg11", "vgg19"}
 _FEW = ("fused, freed memory kept",)
-"""Bare loops of large networks, each of which takes 5 GB."""
+"""Bare loops of large networks: ten contenders of 2 to 5 GB each are more than a desktop has."""
 _COLOURED = {"unet": (3, 256, 256)}
 """Where the grey images of the simulator are repeated as colours within our network."""
 _NO_VIEWS = {"unet": ["--data.init_args.augmentation=none"]}

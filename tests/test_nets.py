@@ -104,15 +104,21 @@ def test_halving_is_pytorchs_to_the_last_bit(layout, size, rows):
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_elu_is_pytorchs_but_for_rounding(layout):
-    values = torch.cat([torch.linspace(-20, 20, 1000), torch.tensor([0.0, -1e-9, -1e30, 1e30])])
-    image = values.reshape(1, 4, -1, 1).contiguous(memory_format=layout).requires_grad_()
+@pytest.mark.parametrize(
+    ("dtype", "atol", "rtol"), [(torch.float32, 2e-7, 0), (torch.bfloat16, 1e-7, 2**-8), (torch.float16, 2e-7, 2**-10)]
+)
+@pytest.mark.parametrize("repeated", [1, 300])  # a single block, several
+def test_elu_is_pytorchs_but_for_rounding(layout, dtype, atol, rtol, repeated):
+    values = torch.cat([torch.linspace(-20, 20, 1000), torch.tensor([0.0, -1e-9, -3e4, 3e4])]).repeat(4 * repeated)
+    image = values.reshape(repeated, 4, -1, 4).to(dtype).contiguous(memory_format=layout).requires_grad_()
     mine, theirs = ELU()(image), nn.functional.elu(image)
-    assert mine.is_contiguous(memory_format=layout)
-    assert torch.allclose(mine, theirs, rtol=0, atol=2e-7)
+    assert mine.is_contiguous(memory_format=layout) and mine.dtype == dtype
+    assert torch.allclose(mine, theirs, rtol=rtol, atol=atol)
     gradients = [torch.autograd.grad(value.sum(), image)[0] for value in (mine, theirs)]
-    assert torch.allclose(*gradients, rtol=0, atol=2e-7)
-    assert ELU()(torch.full((2,), torch.nan)).isnan().all()
+    assert torch.allclose(*gradients, rtol=rtol, atol=2e-7)
+    with_holes = image[:, 1:3, ::2]
+    assert torch.allclose(ELU()(with_holes), nn.functional.elu(with_holes), rtol=rtol, atol=atol)
+    assert ELU()(torch.full((2,), torch.nan, dtype=dtype)).isnan().all()
 
 
 def test_asinh_is_pytorchs_but_for_rounding():
