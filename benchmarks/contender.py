@@ -15,15 +15,16 @@ def prepare(options: dict[str, Any]) -> tuple[dict[str, Any], Callable[[], float
             ``threads``, ``words``.
 
     Returns:
-        Number of weights, images an epoch and shape of what the network sees; a function that trains an epoch and
-        returns its seconds.
+        Number of weights, images an epoch, shape of what the network sees and, of `fit`, multiply-adds of an image in
+        training; a function that trains an epoch and returns its seconds.
     """
     import torch
 
     torch.set_num_threads(options["threads"])
 
-    from benchmarks.bare import BareLoop, Variant
+    from benchmarks.bare import BareLoop, Variant, deepcopy_task
     from benchmarks.naive import epoch as naive
+    from benchmarks.roofline import trained
     from benchmarks.workloads import WORKLOADS, build, fit
     from lit_hep.nets.cost import parameters
 
@@ -40,6 +41,7 @@ def prepare(options: dict[str, Any]) -> tuple[dict[str, Any], Callable[[], float
     about = {"parameters": parameters(loop.task), "images": first.images, "shape": loop.shape}
     if options["kind"] == "bare":
         return about, loop.steps
+    about["multiply_adds"] = trained(deepcopy_task(first.module, device), loop.shape)
     return about, lambda: fit(*place, words=words).steps
 
 

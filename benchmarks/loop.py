@@ -11,10 +11,8 @@ import torch
 
 from benchmarks.bare import BareLoop, deepcopy_task
 from benchmarks.engine import Figure, Settings, Table, alternate
-from benchmarks.roofline import Roofline, share
+from benchmarks.roofline import Roofline, share, trained
 from benchmarks.workloads import WORKLOADS, Workload, data_of, fit
-from lit_hep.base.task import BaseTask
-from lit_hep.nets.cost import multiply_adds
 
 _CHOSEN = ("crater", "crater_original", "lenet5", "lenet5_compiled", "denoiser", "pix2pix", "planes", "slim", "unet")
 _QUICK = {"pix2pix": ["--model.init_args.width=4"]}
@@ -60,7 +58,7 @@ def _compare(workload: Workload, batch: int, settings: Settings, roofline: Roofl
     taken = alternate({"fit": with_fit, "bare": bare}, settings.repeats)
     epoch = {side: Figure(seconds[1:]) for side, seconds in whole.items()}
     rates = {side: first.images / seconds for side, seconds in taken.items()}
-    limit = training_limit(deepcopy_task(first.module, settings.device), loop.shape, roofline)
+    needed = trained(deepcopy_task(first.module, settings.device), loop.shape)
     table.add(
         workload.title,
         batch,
@@ -68,21 +66,5 @@ def _compare(workload: Workload, batch: int, settings: Settings, roofline: Roofl
         rates["bare"],
         taken["bare"] / taken["fit"],
         epoch["bare"] / epoch["fit"],
-        share(rates["fit"], limit),
+        share(rates["fit"], roofline.products / needed),
     )
-
-
-def training_limit(task: BaseTask, shape: tuple[int, ...], roofline: Roofline) -> float:
-    """Images a second that the matrix rate allows in training.
-
-    Args:
-        task: With its network, and perhaps a discriminator.
-        shape: Of what the network sees, without the batch.
-        roofline: Measured bounds.
-    """
-    rival = getattr(task, "discriminator", None)
-    if rival is None:
-        return roofline.trained(task.net, shape)
-    pair = (2 * shape[0], *shape[1:])
-    # real and fake in its own step, forward and backward; once more forward, and backward to the picture
-    return roofline.trained(task.net, shape, more=8 * multiply_adds(rival, pair))

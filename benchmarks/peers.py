@@ -7,7 +7,7 @@ from typing import Any
 from benchmarks.engine import Figure, Settings, Table, alternate
 from benchmarks.keras_peer import NETWORKS
 from benchmarks.protocol import Peer, PeerError
-from benchmarks.roofline import Roofline
+from benchmarks.roofline import Roofline, share
 from benchmarks.workloads import WORKLOADS, data_of
 
 _CHOSEN = {
@@ -30,7 +30,7 @@ _BARE: dict[str, tuple[dict[str, bool], int]] = {
     "the same, compiled": ({**_LAST, "compile": True}, 1024),
 }
 """Bare loops that are tried: variant, and MiB up to which blocks are kept (see `lit_hep.training.memory`)."""
-_LARGE = {"pix2pix", "vgg11", "vgg19"}
+_LARGE = {"pix2pix", "alexnet", "vgg11", "vgg19"}
 _FEW = ("fused, freed memory kept",)
 """Bare loops of large networks: ten contenders of 2 to 5 GB each are more than a desktop has."""
 _COLOURED = {"unet": (3, 256, 256)}
@@ -42,17 +42,18 @@ def measure(settings: Settings, roofline: Roofline, tables: list[Table]) -> None
     """Measure all networks."""
     table = Table(
         "Peers: images/s in training",
-        ["network", "batch", "contender", "weights", "images/s", "lit_hep ÷ it"],
-        "Training steps only, each contender in a process of its own, all taking turns. Keras, naive Lightning: Adam.",
+        ["network", "batch", "contender", "weights", "images/s", "lit_hep ÷ it", "of limit"],
+        "Training steps only, each contender in a process of its own, all taking turns. Keras, naive Lightning: Adam. "
+        "Limit: as in Loop, that of float32 for halves too.",
     )
     tables.append(table)
     sizes = {"crater_original": (8,)} if settings.quick else _CHOSEN
     for name in settings.chosen(sizes):
         for batch in sizes[name]:
-            _compare(name, batch, settings, table)
+            _compare(name, batch, settings, roofline, table)
 
 
-def _compare(name: str, batch: int, settings: Settings, table: Table) -> None:
+def _compare(name: str, batch: int, settings: Settings, roofline: Roofline, table: Table) -> None:
     root = data_of(WORKLOADS[name], settings)
     common: dict[str, Any] = {"workload": name, "batch": batch, "device": settings.device, "threads": settings.threads}
     common |= {"root": str(root), "variant": {}, "words": _NO_VIEWS.get(name, [])}
@@ -73,7 +74,7 @@ def _compare(name: str, batch: int, settings: Settings, table: Table) -> None:
                 sys.executable, "benchmarks.contender", kind="bare", variant=variant, words=words
             )
         peers["naive Lightning"] = start(sys.executable, "benchmarks.contender", kind="naive", **seen)
-        if not settings.quick and name not in _LARGE:
+        if not settings.quick and name in NETWORKS:
             words = [*common["words"], "--trainer.precision=bf16-mixed"]
             peers["lit_hep, fit, bf16"] = start(sys.executable, "benchmarks.contender", kind="fit", words=words)
         if name in NETWORKS:
@@ -84,11 +85,12 @@ def _compare(name: str, batch: int, settings: Settings, table: Table) -> None:
                     peers[title] = keras
             except (PeerError, OSError) as error:
                 why = f"Keras: left out ({error}); pip install 'lit_hep[bench]', or --tensorflow PYTHON"
-                table.add(WORKLOADS[name].title, batch, why, None, None, None)
+                table.add(WORKLOADS[name].title, batch, why, None, None, None, None)
         taken = alternate(peers, settings.repeats)
+    limit = roofline.products / mine.about["multiply_adds"]
     for title, seconds in taken.items():
         about = peers[title].about
         rate: Figure = about["images"] / seconds
         ratio = None if title == "lit_hep, fit" else seconds / taken["lit_hep, fit"]
         versions = f" {about['keras']}, TensorFlow {about['tensorflow']}" if "keras" in about else ""
-        table.add(WORKLOADS[name].title, batch, title + versions, about["parameters"], rate, ratio)
+        table.add(WORKLOADS[name].title, batch, title + versions, about["parameters"], rate, ratio, share(rate, limit))

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.engine import Figure, Settings, Table, alternate
+from lit_hep.base.task import BaseTask
 from lit_hep.nets.cost import multiply_adds
 
 _CHANNELS = 64
@@ -31,24 +32,29 @@ class Roofline:
     copied: float
     read: float
 
-    def trained(self, net: nn.Module, shape: tuple[int, ...], more: float = 0) -> float:
-        """Images a second in training if every layer were as fast as the fastest.
-
-        Args:
-            net: The network.
-            shape: Of an image.
-            more: Multiply-adds of an image in other networks, forward and backward.
-        """
-        return self.products / (_TRAINED * multiply_adds(net, shape) + more)
-
     def answered(self, net: nn.Module, shape: tuple[int, ...]) -> float:
-        """The same without learning."""
+        """Images a second, without learning, if every layer were as fast as the fastest."""
         return self.products / multiply_adds(net, shape)
+
+
+def trained(task: BaseTask, shape: tuple[int, ...]) -> int:
+    """Multiply-adds of an image in training.
+
+    Args:
+        task: With its network, and perhaps a discriminator.
+        shape: Of what the network sees, without the batch.
+    """
+    needed = _TRAINED * multiply_adds(task.net, shape)
+    rival = getattr(task, "discriminator", None)
+    if rival is not None:
+        # real and fake in its own step, forward and backward; once more forward, and backward to the picture
+        needed += 8 * multiply_adds(rival, (2 * shape[0], *shape[1:]))
+    return needed
 
 
 def share(rate: Figure, limit: float) -> str:
     """Of a bound, in per cent."""
-    return f"{100 * rate.median / limit:.2g} %"
+    return f"{100 * rate.median / limit:.3g} %"
 
 
 def timed(run: Callable[[], object], device: str = "cpu") -> float:
