@@ -84,7 +84,8 @@ class _Exponential(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor) -> Tensor:
         y = torch.empty_like(x)  # without holes
         dense = x if x.stride() == y.stride() else torch.empty_like(x).copy_(x)
-        for given, made in zip(*(t.as_strided((t.numel(),), (1,)).split(_BLOCK) for t in (dense, y)), strict=True):
+        blocks = (torch.split(t.as_strided((t.numel(),), (1,)), _BLOCK) for t in (dense, y))
+        for given, made in zip(*blocks, strict=True):
             negative = given.clamp_max(0) if x.dtype == torch.float32 else given.float().clamp_max_(0)
             torch.maximum(given, negative.exp_().sub_(1).to(x.dtype), out=made)
         ctx.by_result = x.dtype == torch.float32  # y + 1 is too coarse in halves
