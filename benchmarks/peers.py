@@ -62,8 +62,7 @@ def _compare(name: str, batch: int, settings: Settings, roofline: Roofline, tabl
     with ExitStack() as stack:
 
         def start(python: str, module: str, **options: Any) -> Peer:
-            log = settings.scratch / "peer.log"
-            return stack.enter_context(Peer(python, module, common | options, settings.threads, log))
+            return stack.enter_context(Peer(python, module, common | options, settings.threads, settings.scratch))
 
         mine = start(sys.executable, "benchmarks.contender", kind="fit")
         seen = {"shape": _COLOURED.get(name, mine.about["shape"]), "images": mine.about["images"]}

@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -38,25 +40,24 @@ class Peer:
         module: Of this package, that calls `serve`.
         options: For it.
         threads: That it may use.
-        log: File for what it prints.
+        folder: Where it works.
 
     Raises:
         PeerError: It could not start.
     """
 
-    def __init__(self, python: str, module: str, options: Mapping[str, Any], threads: int, log: Path) -> None:
-        self._log = log
+    def __init__(self, python: str, module: str, options: Mapping[str, Any], threads: int, folder: Path) -> None:
+        self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115 - as long as the process
         wanted = {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(_ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
-        with log.open("w") as errors:
-            self._process = subprocess.Popen(
-                [python, "-m", module, json.dumps(options)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
-                env={**os.environ, **wanted},
-                cwd=log.parent,
-            )
+        self._process = subprocess.Popen(
+            [python, "-m", module, json.dumps(options)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._said,
+            text=True,
+            env={**os.environ, **wanted},
+            cwd=folder,
+        )
         self.about: dict[str, Any] = self._answer()
 
     def __call__(self) -> float:
@@ -76,9 +77,16 @@ class Peer:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            last = self._log.read_text().strip().splitlines()
-            raise PeerError(f"{last[-1] if last else 'a process'} (ended with {self._process.wait()})")
+            raise PeerError(self._end())
         return json.loads(line)
+
+    def _end(self) -> str:
+        code = self._process.wait()
+        if code < 0:
+            return f"a contender was ended by {signal.Signals(-code).name}: SIGKILL mostly means that memory ran out"
+        self._said.seek(0)
+        lines = self._said.read().split("\n")
+        return f"{next(filter(None, reversed(lines)), 'a contender')} (ended with {code})"
 
     def __enter__(self) -> Self:
         return self
@@ -88,3 +96,4 @@ class Peer:
         with suppress(BrokenPipeError):
             self._process.stdin.close()
         self._process.wait()
+        self._said.close()

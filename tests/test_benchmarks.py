@@ -78,18 +78,21 @@ def test_a_peer_that_cannot_start_says_why(tmp_path):
     from benchmarks.protocol import Peer, PeerError
 
     with pytest.raises(PeerError, match="No module named"):
-        Peer(sys.executable, "benchmarks.nobody", {}, 1, tmp_path / "log")
+        Peer(sys.executable, "benchmarks.nobody", {}, 1, tmp_path)
 
 
-def test_a_peer_that_dies_says_why_however_often_it_is_asked(tmp_path):
+@pytest.mark.parametrize(
+    ("end", "why"),
+    [("sys.exit('out of luck')", r"out of luck \(ended with 1\)"), ("os.kill(os.getpid(), 9)", "SIGKILL.* memory")],
+)
+def test_a_peer_that_dies_says_why_however_often_it_is_asked(end, why, tmp_path):
     from benchmarks.protocol import Peer, PeerError
 
-    lines = "import sys", "from benchmarks.protocol import serve"
-    lines += ("serve(lambda options: ({}, lambda: sys.exit('out of memory')))",)
+    lines = "import os, sys", "from benchmarks.protocol import serve", f"serve(lambda options: ({{}}, lambda: {end}))"
     (tmp_path / "dying.py").write_text("\n".join(lines))
-    with Peer(sys.executable, "dying", {}, 1, tmp_path / "log") as peer:
+    with Peer(sys.executable, "dying", {}, 1, tmp_path) as peer:
         for _ in range(2):
-            with pytest.raises(PeerError, match=r"out of memory \(ended with 1\)"):
+            with pytest.raises(PeerError, match=why):
                 peer()
 
 
