@@ -25,7 +25,7 @@ class Dropout(nn.Dropout):
 class ELU(nn.ELU):
     """Exponential linear unit (D.-A. Clevert et al., arXiv:1511.07289) by exp.
 
-    PyTorch's takes expm1, which on some machines is eight times as slow at times, and else about as fast.
+    PyTorch's takes expm1, which on some machines is up to eight times as slow at times, and else a little faster.
     Between -1e-7 and 0 it is as good as float32 is near 1; halves are computed in float32.
     """
 
