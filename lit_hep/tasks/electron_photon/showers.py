@@ -106,13 +106,15 @@ def tracker(rng: Generator, electron: Bools, eta: Floats, scene: "Ecal") -> Part
     """
     n = len(eta)
     low, high = scene.material
-    thickness = (low + (high - low) * (eta / _EDGE) ** 2) / len(_CYLINDERS)
+    thickness = low + (high - low) * (eta / _EDGE) ** 2
+    shares = np.array(_CYLINDERS) ** scene.outward
+    shares /= shares.sum()
     charge = np.where(electron, np.where(rng.random(n) < scene.positrons, -1, 1), 0)  # that moves to larger phi
     curvature, first = 0.3 * scene.field * charge / scene.pt, _CYLINDERS[0]
     azimuth, swing = curvature * first / 2, curvature * first**2 / 2
     state = np.stack([np.arange(n), np.full(n, scene.pt), charge, azimuth, swing, np.zeros(n)])
-    for radius, beyond in zip(_CYLINDERS, (*_CYLINDERS[1:], RADIUS), strict=True):
-        state = _cross(rng, state, thickness[state[0].astype(np.intp)], radius, scene)
+    for radius, beyond, share in zip(_CYLINDERS, (*_CYLINDERS[1:], RADIUS), shares, strict=True):
+        state = _cross(rng, state, share * thickness[state[0].astype(np.intp)], radius, scene)
         state = _fly(state, radius, beyond, scene.field, np.tanh(eta))
     event = state[0].astype(np.intp)
     energy = state[1] * np.cosh(eta)[event]

@@ -30,7 +30,8 @@ _BLOCK, _CHUNK = 1000, 100  # images drawn from one seed, images in a chunk of a
 _BAND = slice(SEED - 2, SEED + 3)
 Pair = tuple[float, float]
 _LIMITS: dict[str, Pair] = {
-    **{"pt": (5, 500), "eta": (0, 1.4), "field": (0, 10), "material": (0, 5), "positrons": (0, 1), "tilt": (-45, 45)},
+    **{"pt": (5, 500), "eta": (0, 1.4), "field": (0, 10), "material": (0, 5), "outward": (-2, 5), "positrons": (0, 1)},
+    "tilt": (-45, 45),
     **dict.fromkeys(("core", "tail", "scale", "cone", "time_limit"), (1e-3, 1e3)),
 }
 
@@ -45,6 +46,7 @@ class Ecal:
         vertex: Standard deviation of the place of the vertex along the beam, cm.
         field: Magnetic field, T.
         material: Thickness of the tracker at eta = 0 and |eta| = 1.2, radiation lengths; grows as eta^2.
+        outward: Power of its radius that the thickness of a cylinder is proportional to; the sum stays.
         positrons: Share of the electrons that have the other charge. The maps of the real images show only one.
         scatter: Multiple scattering, GeV: angle times momentum in one radiation length.
         core: Radius of the core of showers, in units of that of Grindhammer and Peters.
@@ -70,21 +72,22 @@ class Ecal:
     eta: float = 1.2
     vertex: float = 5.0
     field: float = 3.8
-    material: Pair = (0.27, 1.45)
+    material: Pair = (0.388, 1.648)
+    outward: float = 0.345
     positrons: float = 0.0
     scatter: float = 0.0136
-    core: float = 1.03
-    tail: float = 1.1
-    tilt: Pair = (0.0, 2.75)
-    scale: float = 0.989
+    core: float = 0.979
+    tail: float = 1.13
+    tilt: Pair = (0.0, 3.35)
+    scale: float = 0.9854
     stochastic: float = 0.028
     constant: float = 0.003
-    grain: float = 0.02
-    noise: float = 0.0475
-    seeding: float = 0.03
-    single: float = 0.096
-    cone: Pair = (9.4, 11.3)
-    cone_spread: float = 1.57
+    grain: float = 0.0146
+    noise: float = 0.0474
+    seeding: float = 0.027
+    single: float = 0.098
+    cone: Pair = (9.8, 11.37)
+    cone_spread: float = 1.66
     time: float = 59.0
     time_floor: float = 0.02
     time_limit: float = 22.0
