@@ -48,9 +48,9 @@ def compare(row: Row, label: int, measured: Mapping[str, Floats], draws: int = 1
     return real, float(statistic(value)), float(np.hypot(error, row.rounding))
 
 
-def agrees(real: float, value: float, error: float) -> bool:
-    """Whether a simulated value is within 10 % of the real one or two errors."""
-    return abs(value - real) <= max(0.1 * abs(real), 2 * error)
+def agrees(real: float, value: float, error: float, errors: float = 2) -> bool:
+    """Whether a simulated value is within 10 % of the real one, or some errors."""
+    return abs(value - real) <= max(0.1 * abs(real), errors * error)
 
 
 Compared = list[tuple[Row, int, float, float, float]]
@@ -61,12 +61,13 @@ def compare_all(measured: Measured) -> Compared:
     return [(row, label, *compare(row, label, measured[label])) for row in PUBLISHED for label in range(2)]
 
 
-def chance(measured: Measured, compared: Compared, draws: int) -> NDArray[np.integer]:
+def chance(measured: Measured, compared: Compared, errors: float, draws: int) -> NDArray[np.integer]:
     """Count the figures that are off when simulated images play the real ones, as many as these.
 
     Args:
         measured: Simulated images.
         compared: Their figures.
+        errors: As for `agrees`.
         draws: Of such samples, each the same for all figures.
 
     Returns:
@@ -78,16 +79,16 @@ def chance(measured: Measured, compared: Compared, draws: int) -> NDArray[np.int
         orders = [np.random.default_rng((seed, label)).integers(size, size=size) for label, size in enumerate(sizes)]
         for row, label, _, value, error in compared:
             sample = measured[label][row.quantity][orders[label][: _SAMPLE[row.images][label]]]
-            counts[seed] += not agrees(float(STATISTICS[row.statistic](sample)), value, error)
+            counts[seed] += not agrees(float(STATISTICS[row.statistic](sample)), value, error, errors)
     return counts
 
 
-def table(compared: Compared) -> Iterator[str]:
+def table(compared: Compared, errors: float) -> Iterator[str]:
     """Lines of the table, in Markdown."""
     yield "| quantity | | real images | class | real | simulated | difference | / error | |"
     yield "|---|---|---|---|---|---|---|---|---|"
     for row, label, real, value, error in compared:
-        verdict = "" if agrees(real, value, error) else "off"
+        verdict = "" if agrees(real, value, error, errors) else "off"
         yield (
             f"| {row.quantity} | {row.statistic} | {row.images:,} | {CLASSES[label]} | {real:.4g} | {value:.4g} "
             f"| {value / real - 1:+.1%} | {(value - real) / error:+.1f} | {verdict} |"
@@ -98,17 +99,18 @@ def main() -> None:
     """Measure what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=20_000, help="of a class")
+    parser.add_argument("--errors", type=float, default=2, help="by which a figure is off, if by more than 10 %%")
     parser.add_argument("--chance", type=int, default=0, metavar="DRAWS", help="see above; 300 take 10 s")
     parser.add_argument("--figures", type=Path, help="folder for figures")
     parser.add_argument("--real", type=Path, help="real images for the figures, .npz")
     arguments = parser.parse_args()
     measured = simulated(arguments.images)
     compared = compare_all(measured)
-    for line in table(compared):
+    for line in table(compared, arguments.errors):
         print(line, flush=True)
     if arguments.chance:
-        found = sum(not agrees(*figures) for _, _, *figures in compared)
-        counts = chance(measured, compared, arguments.chance)
+        found = sum(not agrees(*figures, arguments.errors) for _, _, *figures in compared)
+        counts = chance(measured, compared, arguments.errors, arguments.chance)
         print(f"\nOff: {found} of {len(compared)}. If the simulation were the truth: {counts.mean():.1f} in the mean,")
         print(f"none in {np.mean(counts == 0):.0%} and {found} or more in {np.mean(counts >= found):.0%} of the draws.")
     if arguments.figures:

@@ -43,8 +43,7 @@ def disagreements(calibration, number: int, errors: float) -> set[tuple[str, str
     found = set()
     for row in calibration.PUBLISHED:
         for label in range(2):
-            real, value, error = calibration.compare(row, label, measured[label])
-            if abs(value - real) > max(0.1 * abs(real), errors * error):
+            if not calibration.agrees(*calibration.compare(row, label, measured[label]), errors):
                 found.add((row.quantity, row.statistic, label))
     return found
 
