@@ -18,9 +18,9 @@ OFF = {  # of 150 figures; those that differ by more than 10 % and two errors at
     ("energy at |Δφ| ≥ 3", "25% quantile", 0),
     ("fraction, η neighbours", "median", 1),
     ("fraction, corners of 5x5", "mean", 0),
-    ("hits in 5 columns at |Δη| = 3", "mean", 0),
-    ("hits in 5 columns at |Δη| = 4", "mean", 0),
+    ("fraction, corners of 5x5", "mean", 1),
     ("hits at |Δη| ≥ 4", "mean", 1),
+    ("energy at Δφ = 1", "over seed", 1),
 }
 
 
