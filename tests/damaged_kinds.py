@@ -177,7 +177,7 @@ def read_checkpoint():
     load_task(Path("best.ckpt"), read_checkpoint(Path("best.ckpt")))
 
 
-def tested_run():
+def evaluated_run():
     """Files of a run that was tested."""
     import json
 
@@ -290,6 +290,6 @@ KINDS = {
     "clusters npz": Kind(partial(npz, Path("a.npz")), ("*.npz",), read_libraries, _SIMULATE),
     "clusters pickle": Kind(libraries, ("*.pkl",), read_libraries),
     "checkpoint": Kind(checkpoint, ("best.ckpt",), read_checkpoint, "export --ckpt_path best.ckpt --output a.onnx"),
-    "run to report": Kind(tested_run, ("tb_logs/**/*.*",), report_run, "report crater"),
+    "run to report": Kind(evaluated_run, ("tb_logs/**/*.*",), report_run, "report crater"),
     "config": Kind(configs, ("config.yaml",), parse_config, "fit --config config.yaml"),
 }

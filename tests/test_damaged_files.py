@@ -18,7 +18,7 @@ import hypothesis.strategies as some
 import numpy as np
 import pytest
 from damage import failures
-from damaged_kinds import KINDS, tested_run
+from damaged_kinds import KINDS, evaluated_run
 from hypothesis import given, settings
 
 from lit_hep.data.hdf5 import open_table
@@ -184,7 +184,7 @@ def run(tmp_path_factory):
     """Folder of a run that was tested."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("run"))
-        tested_run()
+        evaluated_run()
         return Path("tb_logs/crater/version_0").resolve()
 
 
