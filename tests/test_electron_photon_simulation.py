@@ -145,8 +145,7 @@ def test_material_further_out_converts_as_many_photons_and_bends_them_less():
     spread, converted = [], []
     for outward in (-1.0, 0.0, 1.0):
         pairs = tracker(np.random.default_rng(3), np.zeros(n, bool), np.zeros(n), Ecal(outward=outward))
-        legs = np.average(pairs.phi**2, weights=pairs.energy)
-        spread.append(legs)
+        spread.append(np.average(pairs.phi**2, weights=pairs.energy))
         converted.append((np.bincount(pairs.event, pairs.charged, n) > 0).mean())
     assert spread[0] > 1.3 * spread[1] > 1.3**2 * spread[2]
     assert converted == pytest.approx([1 - np.exp(-7 / 9 * Ecal().material[0])] * 3, abs=0.015)
