@@ -1,126 +1,25 @@
-"""From the gun to the crystals: an electron or photon crosses the tracker and showers in lead tungstate.
+"""Showers in lead tungstate: mean ones of homogeneous media and the fluctuations of their depth.
 
-Tracker: thin cylinders. Electrons lose energy after Bethe and Heitler, given off as one photon a cylinder
-(W. Adam et al., J. Phys. G 31 (2005) N9), photons make pairs (complete screening) and soft tracks scatter (Particle
-Data Group, Passage of particles through matter). Crystals: mean showers of homogeneous media and the fluctuations of
-their depth (G. Grindhammer and S. Peters, hep-ex/0001020).
+After G. Grindhammer and S. Peters, hep-ex/0001020.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.random import Generator
-from numpy.typing import NDArray
 from scipy.special import ndtri
+
+from lit_hep.tasks.electron_photon.tracker import CRYSTAL, RADIUS, Floats, Integers, Particles
 
 if TYPE_CHECKING:
     from lit_hep.tasks.electron_photon.simulation import Ecal
 
-Floats = NDArray[np.floating]
-Bools = NDArray[np.bool_]
-Integers = NDArray[np.intp]
-
 CANVAS = 40  # crystals a side of the wall on which the showers of an event are laid out
 ORIGIN = 20  # row and column of the crystal that the hardest particle enters
-CRYSTAL = 2 * np.pi / 360  # width in eta and phi
-RADIUS = 1.29  # m, front of the crystals
 WIDTH = 100 * RADIUS * CRYSTAL  # cm, of a crystal
 _X0, _MOLIERE, _CRITICAL, _Z = (0.89, 2.19, 8.74e-3, 68.4)  # lead tungstate: cm, cm, GeV, mean nuclear charge
-_CYLINDERS = (0.044, 0.073, 0.102, 0.255, 0.339, 0.418, 0.498, 0.608, 0.692, 0.78, 0.868, 0.965, 1.08, 1.16)  # m
-_EDGE = 1.2  # |eta| of the second value of the material budget
-_CUT = 0.05  # GeV of pT; softer particles are not followed
 _HARD = 4.0  # GeV; harder showers are laid out in slices of depth and further out
-
-
-@dataclass(frozen=True)
-class Particles:
-    """What enters the crystals: flat arrays of one length.
-
-    Args:
-        event: Row of the event.
-        energy: GeV.
-        phi: Place, crystals from the straight line of the gun particle.
-        eta: The same along eta.
-        slope: Tangent of the angle to the radius, towards larger phi.
-        charged: Electron or positron, not photon.
-    """
-
-    event: Integers
-    energy: Floats
-    phi: Floats
-    eta: Floats
-    slope: Floats
-    charged: Bools
-
-
-def _fly(state: Floats, start: float, end: float, field: float, slope: Floats) -> Floats:
-    """Move particles from one radius to another, m; those that curl up before are lost.
-
-    A row each of the state (6, particles): event, pT (GeV), charge, azimuth (rad), swing (radius times the sine of the
-    angle between momentum and radius, m), and eta at the crystals, from that of the gun particle.
-    """
-    event, pt, charge, azimuth, swing, shift = state
-    curvature = 0.3 * field * charge / pt
-    straight = swing - curvature * start**2 / 2
-    arrival = straight + curvature * end**2 / 2
-    tilt = np.minimum(np.abs(swing / start + arrival / end) / 2, 0.95)
-    secant = 1 / np.sqrt(1 - tilt**2)
-    azimuth = azimuth + (straight * (1 / start - 1 / end) + curvature * (end - start) / 2) * secant
-    shift = shift + slope[event.astype(np.intp)] * (end - start) / RADIUS * (secant - 1)  # a longer way
-    arrives = np.abs(arrival) < 0.95 * end
-    return np.stack([event, pt, charge, azimuth, arrival, shift])[:, arrives]
-
-
-def _cross(rng: Generator, state: Floats, thickness: Floats, radius: float, scene: "Ecal") -> Floats:
-    """Scatter, radiate and convert in a cylinder of a thickness in X0."""
-    event, pt, charge, azimuth, swing, shift = state
-    charged = charge != 0
-    kick = np.where(charged, scene.scatter / pt * np.sqrt(thickness), 0) * rng.standard_normal((2, len(pt)))
-    swing = swing + radius * kick[0]
-    shift = shift + (1 - radius / RADIUS) * kick[1]
-    lost = -np.expm1(-rng.standard_gamma(np.where(charged, thickness / np.log(2), 0)))
-    emits = lost * pt > _CUT
-    pairs = ~charged & (rng.random(len(pt)) < -np.expm1(-7 / 9 * thickness))
-    n = pairs.sum()  # of a share x, the spectrum 1 - 4/3 x (1 - x) = 2/3 + (1 - 2x)^2 / 3
-    share = np.where(rng.random(n) < 6 / 7, rng.random(n), (1 + np.cbrt(rng.uniform(-1, 1, n))) / 2)
-    kept = np.where(emits, 1 - lost, 1)
-    kept[pairs] = share
-    after = np.stack([event, pt * kept, np.where(pairs, 1, charge), azimuth, swing, shift])
-    photons = np.stack([event, pt * lost, np.zeros_like(pt), azimuth, swing, shift])[:, emits]
-    partners = after[:, pairs]
-    partners[1:3] = pt[pairs] * (1 - share), np.full(n, -1)
-    state = np.concatenate([after, photons, partners], axis=1)
-    return state[:, state[1] > _CUT]
-
-
-def tracker(rng: Generator, electron: Bools, eta: Floats, scene: "Ecal") -> Particles:
-    """Follow the gun particles, and all they make, through the tracker.
-
-    Args:
-        rng: Source of all randomness.
-        electron: Of each event, (N,); a photon otherwise.
-        eta: Pseudorapidity of the gun particle, (N,).
-        scene: Gun, tracker and field.
-    """
-    n = len(eta)
-    low, high = scene.material
-    thickness = low + (high - low) * (eta / _EDGE) ** 2
-    shares = np.array(_CYLINDERS) ** scene.outward
-    shares /= shares.sum()
-    charge = np.where(electron, np.where(rng.random(n) < scene.positrons, -1, 1), 0)  # that moves to larger phi
-    curvature, first = 0.3 * scene.field * charge / scene.pt, _CYLINDERS[0]
-    azimuth, swing = curvature * first / 2, curvature * first**2 / 2
-    state = np.stack([np.arange(n), np.full(n, scene.pt), charge, azimuth, swing, np.zeros(n)])
-    for radius, beyond, share in zip(_CYLINDERS, (*_CYLINDERS[1:], RADIUS), shares, strict=True):
-        state = _cross(rng, state, share * thickness[state[0].astype(np.intp)], radius, scene)
-        state = _fly(state, radius, beyond, scene.field, np.tanh(eta))
-    event = state[0].astype(np.intp)
-    energy = state[1] * np.cosh(eta)[event]
-    sine = state[4] / RADIUS
-    slope = sine / np.sqrt(1 - sine**2)
-    return Particles(event, energy, state[3] / CRYSTAL, state[5] / CRYSTAL, slope, state[2] != 0)
 
 
 def _corner(x: Floats, y: Floats, radius: Floats) -> Floats:

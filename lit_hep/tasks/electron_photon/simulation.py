@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from lit_hep.data.files import new_hdf5
-from lit_hep.tasks.electron_photon.showers import ORIGIN, Bools, Floats, showers, tracker
+from lit_hep.tasks.electron_photon.showers import ORIGIN, showers
+from lit_hep.tasks.electron_photon.tracker import Bools, Floats, tracker
 
 SIDE = 32  # crystals
 SEED = 16  # row and column of the seed crystal
@@ -30,7 +31,7 @@ _BLOCK, _CHUNK = 1000, 100  # images drawn from one seed, images in a chunk of a
 _BAND = slice(SEED - 2, SEED + 3)
 Pair = tuple[float, float]
 _LIMITS: dict[str, Pair] = {
-    **{"pt": (5, 500), "eta": (0, 1.4), "field": (0, 10), "material": (0, 5), "outward": (-2, 5), "positrons": (0, 1)},
+    **{"pt": (5, 500), "eta": (0, 1.4), "field": (0, 10), "material": (0, 5), "positrons": (0, 1)},
     "tilt": (-45, 45),
     **dict.fromkeys(("core", "tail", "scale", "cone", "time_limit"), (1e-3, 1e3)),
 }
@@ -45,8 +46,7 @@ class Ecal:
         eta: Largest |pseudorapidity|; it is uniform.
         vertex: Standard deviation of the place of the vertex along the beam, cm.
         field: Magnetic field, T.
-        material: Thickness of the tracker at eta = 0 and |eta| = 1.2, radiation lengths; grows as eta^2.
-        outward: Power of its radius that the thickness of a cylinder is proportional to; the sum stays.
+        material: Thickness of the tracker in units of that of CMS.
         positrons: Share of the electrons that have the other charge. The maps of the real images show only one.
         scatter: Multiple scattering, GeV: angle times momentum in one radiation length.
         core: Radius of the core of showers, in units of that of Grindhammer and Peters.
@@ -58,7 +58,7 @@ class Ecal:
         constant: Its constant term.
         grain: Energy of one deposit, GeV: how much the crystals of a shower fluctuate against each other.
         noise: Standard deviation of the noise of a crystal, GeV.
-        seeding: Relative spread of the energies by which the seed crystal is chosen.
+        seeding: Relative spread of the pulses, not yet calibrated, the largest of which is in the middle of an image.
         single: Least energy of a single hit, GeV.
         cone: Half axes of the ellipse of single hits along eta and phi, crystals; clusters end at the second, too.
         cone_spread: Standard deviation of its centre, crystals.
@@ -72,22 +72,21 @@ class Ecal:
     eta: float = 1.2
     vertex: float = 5.0
     field: float = 3.8
-    material: Pair = (0.39, 1.66)
-    outward: float = 0.34
+    material: float = 1.0
     positrons: float = 0.0
     scatter: float = 0.0136
-    core: float = 0.977
-    tail: float = 1.13
-    tilt: Pair = (0.0, 3.3)
-    scale: float = 0.9854
+    core: float = 1.0
+    tail: float = 1.1
+    tilt: Pair = (0.0, 3.6)
+    scale: float = 0.985
     stochastic: float = 0.028
     constant: float = 0.003
-    grain: float = 0.005
-    noise: float = 0.0474
-    seeding: float = 0.027
-    single: float = 0.098
-    cone: Pair = (9.8, 11.4)
-    cone_spread: float = 1.66
+    grain: float = 0.008
+    noise: float = 0.0467
+    seeding: float = 0.035
+    single: float = 0.097
+    cone: Pair = (10.0, 11.0)
+    cone_spread: float = 1.7
     time: float = 59.0
     time_floor: float = 0.02
     time_limit: float = 22.0
