@@ -14,7 +14,7 @@ from lit_hep.cli import main
 WIDTH = 1000  # pixels
 SAMPLES = {  # what is drawn of each task: words of `show`; a line of the picture each
     "crater": ["--index", *map(str, range(8)), "--data.init_args.simulation_size=100"],
-    "electron_photon": ["--index", "36", "39", "40", "43", "--data.init_args.simulation_size=40"],
+    "electron_photon": ["--index", "7", "15", "43", "45", "--data.init_args.simulation_size=40"],
     "multiplane_early": ["--index", "45", "--data.init_args.simulation_size=60"],
     "ccd": ["--index", "0", "1", "--data.init_args.simulation_size=20"],
     "drift_chamber": ["--index", "3", "9", "--data.init_args.simulation_size=60"],
