@@ -131,7 +131,7 @@ def radiated(rng: Generator, thickness: Floats, least: Floats) -> Floats:
 
 
 def _cross(rng: Generator, state: Floats, thickness: Floats, radius: Floats, scene: "Ecal") -> Floats:
-    """Scatter, radiate and convert in a cylinder of a thickness in X0."""
+    """Scatter, radiate and convert in a layer of a thickness in X0."""
     event, pt, charge, azimuth, swing, shift = state
     charged = charge != 0
     kick = np.where(charged, scene.scatter / pt * np.sqrt(thickness), 0) * rng.standard_normal((2, len(pt)))
