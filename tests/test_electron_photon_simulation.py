@@ -127,11 +127,10 @@ def test_a_charged_particle_bends():
 
 
 def test_material_is_that_of_the_tracker_of_cms():
-    """From .4 X0 at eta = 0 to 1.8 X0 at 1.4 (JINST 3 (2008) S08004); electrons radiate 33 to 86 % of their energy."""
+    """Electrons radiate 33 % of their energy at eta = 0 and 86 % at 1.4."""
     radii, depth = layers(np.array([0.0, 1.4, -1.4]))
     total = depth.sum(0)
-    assert total == pytest.approx([0.4, 1.8, 1.8], rel=0.06)
-    assert 1 - np.exp(-total) == pytest.approx([0.33, 0.86, 0.86], abs=0.05)
+    assert -np.expm1(-total) == pytest.approx([0.33, 0.86, 0.86], abs=0.05)
     assert (np.diff(radii, axis=0) >= 0).all() and radii.min() > 0 and radii.max() == RADIUS
     assert ((depth > 0) == (radii < RADIUS)).all()
     assert (depth[:, 0] @ (radii[:, 0] < 0.2)) / total[0] == pytest.approx(0.2, abs=0.01)  # pixels and their services

@@ -22,6 +22,7 @@ Integers = NDArray[np.intp]
 CRYSTAL = 2 * np.pi / 360  # width in eta and phi
 RADIUS = 1.29  # m, front of the crystals
 _CUT = 0.05  # GeV of pT; softer particles are not followed
+# |z| from and to (m), and by what the nominal thickness of the outer barrel is multiplied there
 _OUTER_BARREL = ((0, 0.18, 0.7), (0.18, 0.3, 2), (0.3, 0.36, 1), (0.36, 0.46, 2), (0.46, 0.55, 1), (0.55, 1.08, 2))
 _CYLINDERS = np.array(
     [  # radius, |z| from and to (m), thickness (X0)
@@ -98,7 +99,7 @@ def layers(eta: Floats) -> tuple[Floats, Floats]:
 
 
 def _fly(state: Floats, start: Floats, end: Floats, field: float, slope: Floats) -> Floats:
-    """Move particles from one radius to another, m; those that curl up before are lost.
+    """Move particles from one radius to another, m; those that curl up before are lost. The slope is tanh(eta).
 
     A row each of the state (6, particles): event, pT (GeV), charge, azimuth (rad), swing (radius times the sine of the
     angle between momentum and radius, m), and eta at the crystals, from that of the gun particle.
@@ -110,7 +111,7 @@ def _fly(state: Floats, start: Floats, end: Floats, field: float, slope: Floats)
     tilt = np.minimum(np.abs(swing / start + arrival / end) / 2, 0.95)
     secant = 1 / np.sqrt(1 - tilt**2)
     azimuth = azimuth + (straight * (1 / start - 1 / end) + curvature * (end - start) / 2) * secant
-    shift = shift + slope[event.astype(np.intp)] * (end - start) / RADIUS * (secant - 1)  # a longer way
+    shift = shift + slope * (end - start) / RADIUS * (secant - 1)  # a longer way
     arrives = np.abs(arrival) < 0.95 * end
     return np.stack([event, pt, charge, azimuth, arrival, shift])[:, arrives]
 
@@ -163,6 +164,7 @@ def tracker(rng: Generator, electron: Bools, eta: Floats, scene: "Ecal") -> Part
     """
     n = len(eta)
     radii, thickness = layers(eta)
+    slope = np.tanh(eta)
     charge = np.where(electron, np.where(rng.random(n) < scene.positrons, -1, 1), 0)  # that moves to larger phi
     curvature, first = 0.3 * scene.field * charge / scene.pt, radii[0]
     azimuth, swing = curvature * first / 2, curvature * first**2 / 2
@@ -172,9 +174,9 @@ def tracker(rng: Generator, electron: Bools, eta: Floats, scene: "Ecal") -> Part
         event = state[0].astype(np.intp)
         state = _cross(rng, state, layer[event], radius[event], scene)
         event = state[0].astype(np.intp)
-        state = _fly(state, radius[event], end[event], scene.field, np.tanh(eta))
+        state = _fly(state, radius[event], end[event], scene.field, slope[event])
     event = state[0].astype(np.intp)
     energy = state[1] * np.cosh(eta)[event]
     sine = state[4] / RADIUS
-    slope = sine / np.sqrt(1 - sine**2)
-    return Particles(event, energy, state[3] / CRYSTAL, state[5] / CRYSTAL, slope, state[2] != 0)
+    tangent = sine / np.sqrt(1 - sine**2)
+    return Particles(event, energy, state[3] / CRYSTAL, state[5] / CRYSTAL, tangent, state[2] != 0)
