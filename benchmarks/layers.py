@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from benchmarks.engine import Figure, Settings, Table, alternate
 from benchmarks.roofline import Roofline, timed
-from lit_hep.nets.cpu import ELU, Dropout, HalvingMaxPool, asinh
+from lit_hep.nets.cpu import ELU, DoublingConv, Dropout, HalvingMaxPool, asinh
 from lit_hep.training.memory import Memory, keep
 
 Layer = Callable[[Tensor], Tensor]
@@ -21,6 +21,12 @@ _LAYERS: dict[str, tuple[Layer, Layer, tuple[int, ...], torch.memory_format]] = 
         nn.Sequential(nn.MaxPool2d(3), nn.ReLU()),
         nn.Sequential(nn.ReLU(), nn.MaxPool2d(3)),
         (32, 16, 46, 46),
+        torch.channels_last,
+    ),
+    "2×2 transposed convolution": (
+        DoublingConv(64, 32).to(memory_format=torch.channels_last),
+        nn.ConvTranspose2d(64, 32, 2, stride=2).to(memory_format=torch.channels_last),
+        (4, 64, 128, 128),
         torch.channels_last,
     ),
     "asinh": (asinh, torch.asinh, (4, 2, 256, 256), torch.contiguous_format),
@@ -51,10 +57,12 @@ def measure(settings: Settings, roofline: Roofline, tables: list[Table]) -> None
 
 
 def _milliseconds(layer: Layer, image: Tensor, times: int = 10) -> float:
+    wanted = [image, *(layer.parameters() if isinstance(layer, nn.Module) else ())]
+
     def run() -> None:
         for _ in range(times):
             answer = layer(image)
             if answer.requires_grad:
-                torch.autograd.grad(answer, image, answer)
+                torch.autograd.grad(answer, wanted, answer)
 
     return 1e3 * timed(run, image.device.type) / times

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from lit_hep.nets.cost import multiply_adds, parameters
-from lit_hep.nets.cpu import ELU, Dropout, HalvingMaxPool, asinh
+from lit_hep.nets.cpu import ELU, DoublingConv, Dropout, HalvingMaxPool, asinh
 from lit_hep.nets.lenet import LeNet5
 from lit_hep.nets.phinet import PhiNet
 from lit_hep.nets.resnet import ResNet
@@ -119,6 +119,25 @@ def test_elu_is_pytorchs_but_for_rounding(layout, dtype, atol, rtol, repeated):
     with_holes = image[:, 1:3, ::2]
     assert torch.allclose(ELU()(with_holes), nn.functional.elu(with_holes), rtol=rtol, atol=atol)
     assert ELU()(torch.full((2,), torch.nan, dtype=dtype)).isnan().all()
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize(("halves", "atol"), [(False, 1e-4), (True, 0.3)])
+def test_doubling_is_pytorchs_but_for_rounding(layout, halves, atol):
+    torch.manual_seed(4)
+    mine, theirs = DoublingConv(6, 5), nn.ConvTranspose2d(6, 5, 2, stride=2)
+    theirs.load_state_dict(mine.state_dict())
+    image = torch.randn(3, 6, 7, 9).to(memory_format=layout).requires_grad_()
+    weight = torch.randn(3, 10, 14, 18).to(memory_format=layout)[:, 5:]  # as of a part of what is concatenated
+    found = []
+    for layer in (mine, theirs):
+        with torch.autocast("cpu", torch.bfloat16, enabled=halves):
+            answer = layer(image)
+        of = [image, layer.weight, layer.bias]
+        found.append([answer, *torch.autograd.grad(answer, of, weight.to(answer.dtype))])
+    for ours, other in zip(*found, strict=True):
+        assert ours.dtype == other.dtype and ours.shape == other.shape
+        assert torch.allclose(ours, other, rtol=0, atol=atol)
 
 
 def test_asinh_is_pytorchs_but_for_rounding():

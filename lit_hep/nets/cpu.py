@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -63,6 +64,27 @@ class HalvingMaxPool(nn.MaxPool2d):
         return pooled
 
 
+class DoublingConv(nn.ConvTranspose2d):
+    """Transposed 2x2 convolution of stride 2, whose gradients are products of matrices: the same but for rounding.
+
+    Images whose channels are not innermost go PyTorch's way.
+
+    Args:
+        inputs: Channels of the image.
+        outputs: Channels of the answer.
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, 2, stride=2)
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """(B, inputs, H, W) to (B, outputs, 2 H, 2 W)."""
+        if _elsewhere(x) or not x.is_contiguous(memory_format=torch.channels_last):
+            return super().forward(x, output_size)
+        doubled: Tensor = _Doubled.apply(x, self.weight, self.bias)
+        return doubled
+
+
 def asinh(x: Tensor) -> Tensor:
     """Inverse hyperbolic sine to 2e-7; beyond 1e18 it stays at 42. Where a gradient is wanted it is PyTorch's."""
     if x.requires_grad or x.dtype != torch.float32 or _elsewhere(x):
@@ -113,6 +135,25 @@ class _Halved(torch.autograd.Function):
         torch.mul(gradient, (second > first).to(gradient.dtype), out=odd)
         torch.sub(gradient, odd, out=even)
         return dealt, None
+
+
+class _Doubled(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        y = F.conv_transpose2d(x, weight, bias, stride=2)
+        ctx.save_for_backward(x.to(y.dtype), weight.to(y.dtype))  # halves where autocast has chosen them
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        x, weight = ctx.saved_tensors
+        (inputs, outputs), (height, width) = weight.shape[:2], x.shape[2:]
+        quads = gradient.permute(0, 2, 3, 1).reshape(-1, height, 2, width, 2, outputs)
+        quads = quads.transpose(2, 3).reshape(-1, 4 * outputs)  # a row a pixel of x
+        pixels, taps = x.permute(0, 2, 3, 1), weight.permute(2, 3, 1, 0)
+        of_x = (quads @ taps.reshape(-1, inputs)).view(pixels.shape).permute(0, 3, 1, 2)
+        of_taps = (quads.T @ pixels.reshape(-1, inputs)).view(taps.shape)
+        return of_x, of_taps.permute(3, 2, 0, 1), quads.sum(0).view(4, outputs).sum(0)
 
 
 def _pairs(x: Tensor, axis: int) -> tuple[Tensor, Tensor]:

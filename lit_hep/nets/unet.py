@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lit_hep.nets.cpu import ELU, Dropout
+from lit_hep.nets.cpu import ELU, DoublingConv, Dropout
 
 Activation = Literal["elu", "relu", "leaky_relu", "gelu"]
 _ACTIVATIONS: dict[Activation, type[nn.Module]] = {
@@ -87,9 +87,7 @@ class UNet(_AnySize):
             return nn.Sequential(*layers)
 
         self.down = nn.ModuleList(map(pair, [channels, *widths], widths))
-        self.stretch = nn.ModuleList(
-            nn.ConvTranspose2d(2 * outputs, outputs, 2, stride=2) for outputs in widths[-2::-1]
-        )
+        self.stretch = nn.ModuleList(DoublingConv(2 * outputs, outputs) for outputs in widths[-2::-1])
         self.up = nn.ModuleList(pair(2 * outputs, outputs) for outputs in widths[-2::-1])
         self.head = nn.Conv2d(width, classes, 1)
         self.apply(_initialise)
