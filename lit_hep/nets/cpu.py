@@ -79,7 +79,7 @@ class DoublingConv(nn.ConvTranspose2d):
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         """(B, inputs, H, W) to (B, outputs, 2 H, 2 W)."""
-        if _elsewhere(x) or not x.is_contiguous(memory_format=torch.channels_last):
+        if output_size or _elsewhere(x) or not x.is_contiguous(memory_format=torch.channels_last):
             return super().forward(x, output_size)
         doubled: Tensor = _Doubled.apply(x, self.weight, self.bias)
         return doubled
