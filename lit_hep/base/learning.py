@@ -105,11 +105,14 @@ class Learner(LightningModule, ABC):
         """
         optimizers = self.optimizers(use_pl_optimizer=True)
         optimizer: Any = optimizers[number] if isinstance(optimizers, list) else optimizers
-        optimizer.zero_grad()
         if self._heard:
+            optimizer.zero_grad()
             self.manual_backward(loss)
             optimizer.step()
             return
+        for group in optimizer.optimizer.param_groups:  # not by zero_grad, which tells a profiler
+            for parameter in group["params"]:
+                parameter.grad = None
         torch.autograd.backward(loss)
         optimizer._on_before_step()  # Lightning counts
         optimizer.optimizer.step()
