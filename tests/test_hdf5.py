@@ -58,24 +58,31 @@ def test_rows_come_in_the_order_asked_for(data):
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("options", "direct"),
     [
-        {"compression": "gzip"},
-        {"compression": "gzip", "shuffle": True},
-        {"compression": "gzip", "fletcher32": True},
-        {"compression": "lzf"},
-        {"compression": "gzip", "chunks": (20, 8, 16)},
-        {"compression": "gzip", "dtype": ">f4"},
-        {"chunks": None},
+        ({"compression": "gzip"}, True),
+        ({"compression": "gzip", "dtype": ">f4"}, True),
+        ({"compression": "gzip", "shuffle": True}, False),
+        ({"compression": "gzip", "fletcher32": True}, False),
+        ({"compression": "lzf"}, False),
+        ({"compression": "gzip", "chunks": (20, 8, 16)}, False),
+        ({"chunks": None}, False),
     ],
     ids=str,
 )
-def test_rows_are_the_same_however_they_are_stored(tmp_path, options, monkeypatch):
-    monkeypatch.setattr("lit_hep.data.hdf5._READ", 1)
+@pytest.mark.parametrize("before", [0, 512])
+@pytest.mark.parametrize("read", [1, 2**20])
+def test_rows_are_the_same_however_they_are_stored(tmp_path, options, direct, before, read, monkeypatch):
+    monkeypatch.setattr("lit_hep.data.hdf5._READ", read)
     values = np.random.default_rng(0).random((50, 16, 16), np.float32)
-    with h5py.File(tmp_path / "a.h5", "w") as file:
+    with h5py.File(tmp_path / "a.h5", "w", userblock_size=before) as file:
         file.create_dataset("x", data=values, **({"chunks": (20, 16, 16)} | options))
     table, rows = open_table(tmp_path / "a.h5", ("x",)), np.array([49, 3, 20, 41, 2])
+    chunks = table.packed["x"]
+    assert direct == (chunks is not None)
+    if chunks:
+        with table.path.open("rb", buffering=0) as file:
+            assert np.array_equal(chunks.rows(file, 7, 50), values[7:])
     assert np.array_equal(table.take(rows, ["x"])["x"], values[rows])
     assert np.array_equal(table.read(["x"])["x"], values)
 
@@ -85,6 +92,32 @@ def test_chunks_never_written_are_zero(tmp_path):
         stored = file.create_dataset("x", (50, 4), np.float32, chunks=(20, 4), compression="gzip")
         stored[:20] = 1
     assert (open_table(tmp_path / "a.h5", ("x",)).read(["x"])["x"].sum(1) == [4] * 20 + [0] * 30).all()
+
+
+def test_a_file_written_anew_is_read_as_it_is_now(tmp_path):
+    table = open_table(write(tmp_path / "a.h5", 0, 50, compression="gzip"), ("all",))
+    write(tmp_path / "a.h5", 1000, 50, chunk=25, compression="gzip")
+    assert (table.take(np.array([3, 30]), ["all"])["all"][:, 0, 0] == [1003, 1030]).all()
+
+
+def test_a_file_taken_away_is_missed(tmp_path):
+    table = open_table(write(tmp_path / "a.h5", 0, 50, compression="gzip"), ("all",))
+    table.path.unlink()
+    with pytest.raises(DataError, match=r"a\.h5: cannot be read \(.*No such file.*\); copy it again"):
+        table.take(np.array([3]), ["all"])
+
+
+def test_memory_of_a_block_is_taken_again_once_it_is_let_go(data):
+    def where(block):
+        return block["image"].untyped_storage().data_ptr()
+
+    first, second = data[torch.arange(64)], data[torch.arange(64)]
+    assert where(first) != where(second)
+    place, part = where(first), first["image"][9]
+    del first
+    assert where(data[torch.arange(64)]) != place and part[0, 0] == 9, "a part is still held"
+    del part
+    assert where(data[torch.arange(64)]) == place
 
 
 def test_any_samples_of_several_files(data):

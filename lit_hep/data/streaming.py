@@ -6,6 +6,7 @@ samples are shuffled and cut into batches.
 
 import math
 import mmap
+import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -23,6 +24,8 @@ from lit_hep.errors import ConfigError
 
 _GIB = 2**30
 _LIBRARIES = 1.0  # GiB that the process takes without data
+# else a worker would share them with the process that it was forked from
+_PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
 _BLOCKS = 128  # blocks that would fill the memory allowed; a few exist at a time, the libraries take the rest
 
 
@@ -68,7 +71,7 @@ class StreamedColumns(Dataset[dict[str, Tensor]]):
         """Samples of any numbers (n,): a dict of columns (n, ...)."""
         rows = index.numpy()
         first = self.tables[0]
-        large = {name: _mapped((len(rows), *first.shapes[name][1:]), first.dtypes[name]) for name in self._stored}
+        large = {name: _pages.array((len(rows), *first.shapes[name][1:]), first.dtypes[name]) for name in self._stored}
         file = self.file_of(rows)
         for number, table in enumerate(self.tables):
             places = np.flatnonzero(file == number)
@@ -89,10 +92,28 @@ class StreamedColumns(Dataset[dict[str, Tensor]]):
         return span
 
 
-def _mapped(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """An array of zeros in memory of its own: freed blocks would leave holes in the heap that later ones do not fit."""
-    count = math.prod(shape)
-    return np.frombuffer(mmap.mmap(-1, max(1, count * dtype.itemsize)), dtype, count).reshape(shape)
+class _Pages:
+    """Memory for blocks, apart from the heap, in which freed ones would leave holes that later ones do not fit.
+
+    What one block had the next one gets: new pages of the system cost as much time as to read what goes into them.
+    """
+
+    def __init__(self) -> None:
+        self._free = list[mmap.mmap]()
+
+    def array(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+        """An array of any values; its pages are free again once nobody holds it or a view of it."""
+        count = math.prod(shape)
+        size = max(1, count * dtype.itemsize)
+        pages = self._free.pop() if self._free else None
+        if pages is None or len(pages) < size:
+            pages = mmap.mmap(-1, size, **_PRIVATE)
+        values = np.frombuffer(pages, dtype, count)
+        weakref.finalize(values, self._free.append, pages).atexit = False
+        return values.reshape(shape)
+
+
+_pages = _Pages()
 
 
 class EpochBlocks(DistributedSampler[Any]):
