@@ -68,7 +68,7 @@ def _compare(name: str, batch: int, settings: Settings, roofline: Roofline, tabl
         seen = {"shape": _COLOURED.get(name, mine.about["shape"]), "images": mine.about["images"]}
         peers = {"lit_hep, fit": mine}
         for title, (variant, kept) in bare.items():
-            words = [*common["words"], f"--memory.keep_mib={kept}"]
+            words = [*common["words"], f"--memory.keep_mib={kept}", f"--flush_denormals={kept > 0}"]
             peers[f"bare, {title}"] = start(
                 sys.executable, "benchmarks.contender", kind="bare", variant=variant, words=words
             )

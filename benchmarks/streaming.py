@@ -31,6 +31,7 @@ def epoch(root: str, net: str, batch_size: int, workers: int, memory_gib: float)
     from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 
     from lit_hep.tasks.electron_photon import ElectronPhoton, ElectronPhotonDataModule
+    from lit_hep.training.arithmetic import flush_denormals
     from lit_hep.training.callbacks import BestCheckpoint, EpochCheckpoint, ProgressBar
     from lit_hep.training.memory import Memory, keep
     from lit_hep.training.run import RunLogger
@@ -40,6 +41,7 @@ def epoch(root: str, net: str, batch_size: int, workers: int, memory_gib: float)
             self.began = time.perf_counter()
 
     keep(Memory())
+    flush_denormals()
     warnings.filterwarnings("ignore")
     entered = time.perf_counter()
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):

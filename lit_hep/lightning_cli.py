@@ -21,6 +21,7 @@ from lit_hep.errors import CheckpointError, ConfigError, OutputError, UserError
 from lit_hep.evaluation import look
 from lit_hep.parser import Parser, shorten
 from lit_hep.signals import signals
+from lit_hep.training.arithmetic import flush_denormals
 from lit_hep.training.interruption import Interruption
 from lit_hep.training.memory import Memory, keep
 from lit_hep.training.processes import said_by_another
@@ -148,9 +149,15 @@ class LitHepCLI(LightningCLI):
         return parser
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add the look of figures, ``--figures.style`` and ``--figures.vector``, and ``--memory.keep_mib``."""
+        """Add ``--figures.style`` and ``--figures.vector``, ``--memory.keep_mib``, and ``--flush_denormals``."""
         parser.add_class_arguments(look.Look, "figures")
         parser.add_class_arguments(Memory, "memory")
+        parser.add_argument(
+            "--flush_denormals",
+            type=bool,
+            default=True,
+            help="Take numbers below 1.2e-38 for zero: a CPU is slow with them (default: %(default)s).",
+        )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse, and turn ``--ckpt_path best|last|FILE`` into a file and the run it belongs to."""
@@ -185,6 +192,7 @@ class LitHepCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Take callbacks of base.yaml away that shall not be; say which hyperparameters a checkpoint has overruled."""
         config = self.config[self.subcommand]
+        flush_denormals(config.flush_denormals)  # before there are other threads
         unwanted = [one for option, names in OPTIONAL.items() if config.trainer[option] is False for one in names]
         if unwanted and isinstance(config.trainer.callbacks, list):  # which Lightning would refuse
             config.trainer.callbacks = [

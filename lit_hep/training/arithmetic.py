@@ -1,0 +1,15 @@
+"""Numbers so small that a CPU is slow with them."""
+
+import numpy as np
+import torch
+
+
+def flush_denormals(flush: bool = True) -> None:
+    """Whether numbers below 1.2e-38 (2.2e-308 in double precision) are zero in this thread and those it will start.
+
+    Adam's momentum of a weight whose gradient is zero, as behind a ReLU that no image passes, is one of them after some
+    800 steps: where 13,000 of the 61,091 of LeNet-5 are, its step takes .30 ms in place of .12.
+    """
+    for dtype in (np.float32, np.float64):
+        np.finfo(dtype)  # which NumPy before 2.4 would look for later, and warn that there are none
+    torch.set_flush_denormal(flush)
