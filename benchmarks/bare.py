@@ -19,6 +19,7 @@ from lit_hep.data.batches import Groups
 from lit_hep.tasks.ccd.augmentation import augment
 from lit_hep.tasks.crater.augmentation import random_framing, random_symmetry
 from lit_hep.tasks.drift_chamber.layout import pad
+from lit_hep.training.arithmetic import flush_denormals
 
 Batch = dict[str, Any]
 _SET_BY_LIGHTNING = "PYTORCH_NVML_BASED_CUDA_CHECK"
@@ -32,11 +33,13 @@ class Variant:
         fused: One kernel for all weights in the optimizer.
         channels_last: Images and weights with the channels innermost.
         compile: Compile the network.
+        flush: Denormal numbers are zero, as in a fit.
     """
 
     fused: bool | None = None
     channels_last: bool | None = None
     compile: bool | None = None
+    flush: bool = True
 
 
 class BareLoop:
@@ -55,7 +58,7 @@ class BareLoop:
     def __init__(self, fitted: Fitted, batch: int, device: str, variant: Variant = Variant()) -> None:
         self.task, options = deepcopy_task(fitted.module, device), fitted.data.hparams
         self.device, self.options = device, options
-        self.batch = batch
+        self.batch, self.flush = batch, variant.flush
         train, val = fitted.data.train_dataloader(), fitted.data.val_dataloader()
         self.train = train.dataset.data if isinstance(train.dataset, Groups) else train.dataset
         self.val = val.dataset
@@ -84,7 +87,7 @@ class BareLoop:
 
     def steps(self) -> float:
         """Seconds of an epoch's training steps."""
-        with _as_without_lightning():
+        with _as_without_lightning(self.flush):
             return timed(self._train, self.device)
 
     def validation(self) -> float:
@@ -130,12 +133,14 @@ class BareLoop:
 
 
 @contextmanager
-def _as_without_lightning() -> Iterator[None]:
+def _as_without_lightning(flush: bool) -> Iterator[None]:
     """Take back what importing Lightning sets, by which each step of Adam looks for a GPU anew if there is none."""
     found = os.environ.pop(_SET_BY_LIGHTNING, None)
+    flush_denormals(flush)
     try:
         yield
     finally:
+        flush_denormals(False)
         if found is not None:
             os.environ[_SET_BY_LIGHTNING] = found
 

@@ -305,3 +305,4 @@ def _run(args: list[str] | None) -> None:
         raise OutputError(f"{error.filename or 'output'}: cannot be {how} ({reason(error)})") from error
     finally:
         threading.excepthook = shown
+        flush_denormals(False)  # whoever called may need them

@@ -4,7 +4,10 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from conftest import CRATER
+
+from lit_hep.cli import main
 
 TINY = """
 import sys
@@ -29,3 +32,10 @@ def test_denormal_numbers_are_zero_in_all_threads_unless_wanted(simulated, tmp_p
     command.append(f"--data.init_args.root={simulated('crater')}")
     told = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True).stdout
     assert f"left: {left}\n" in told
+
+
+def test_they_are_back_for_the_caller(simulated, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["fit", *CRATER, f"--data.init_args.root={simulated('crater')}", "--trainer.max_steps=1"]
+    main(words)
+    assert torch.tensor(1e-38) * 0.1 > 0
