@@ -25,7 +25,7 @@ from lit_hep.training.arithmetic import flush_denormals
 from lit_hep.training.interruption import Interruption
 from lit_hep.training.memory import Memory, keep
 from lit_hep.training.processes import said_by_another
-from lit_hep.training.run import RunLogger, check_resumable, open_checkpoint
+from lit_hep.training.run import RunLogger, check_resumable, foreign_classes, open_checkpoint
 
 DESCRIPTION = "Detector images: train, judge and apply networks. Also: simulate, prepare, report, export (--help)"
 
@@ -35,9 +35,6 @@ IGNORED_WARNINGS = (
     "The lr scheduler dict contains .*'monitor'",  # `BaseTask` steps schedulers where Lightning does not
     "`isinstance\\(treespec, LeafSpec\\)` is deprecated",  # Lightning 2.6 on torch 2.15
 )
-
-TRUSTED = ("torch.optim.", "lightning.pytorch.", "lit_hep.")
-"""Beginnings of the names of classes that a checkpoint may ask for."""
 
 OPTIONAL = {"enable_progress_bar": ("ProgressBar",), "enable_checkpointing": ("BestCheckpoint", "EpochCheckpoint")}
 """Callbacks that an option of the trainer leaves out."""
@@ -152,12 +149,8 @@ class LitHepCLI(LightningCLI):
         """Add ``--figures.style`` and ``--figures.vector``, ``--memory.keep_mib``, and ``--flush_denormals``."""
         parser.add_class_arguments(look.Look, "figures")
         parser.add_class_arguments(Memory, "memory")
-        parser.add_argument(
-            "--flush_denormals",
-            type=bool,
-            default=True,
-            help="Take numbers below 1.2e-38 for zero: a CPU is slow with them (default: %(default)s).",
-        )
+        about = "Take numbers below 1.2e-38 for zero: a CPU is slow with them."
+        parser.add_argument("--flush_denormals", type=bool, default=True, help=about)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse, and turn ``--ckpt_path best|last|FILE`` into a file and the run it belongs to."""
@@ -178,8 +171,8 @@ class LitHepCLI(LightningCLI):
         if trained.rpartition(".")[2] != config.model.class_path.rpartition(".")[2]:
             wanted = config.model.class_path
             raise CheckpointError(f"{path}: is of {trained or 'no task of lit_hep'}, the config wants {wanted}")
-        for name in named_classes(checkpoint["hyper_parameters"]):
-            if not name.startswith(TRUSTED) and name not in self._asked.values():
+        for name in foreign_classes(checkpoint):
+            if name not in self._asked.values():
                 raise CheckpointError(f"{path}: names {name}, which is imported only if the config names it too")
         if command == "fit":
             check_resumable(path, checkpoint, config.trainer.max_epochs, config.trainer.max_steps)
@@ -261,15 +254,6 @@ def run_options(config: Any) -> Any:
     logger = config.trainer.logger
     options = getattr(logger[0] if isinstance(logger, list) and logger else logger, "init_args", {})
     return options if "checkpoint_dir" in options else {}
-
-
-def named_classes(options: dict[str, Any]) -> list[str]:
-    """What the hyperparameters of a checkpoint name that would be imported."""
-    return [
-        value
-        for name, value in leaves(options).items()
-        if name.endswith(("class_path", "optimizer", "scheduler")) and isinstance(value, str)
-    ]
 
 
 def run(args: list[str] | None = None) -> None:

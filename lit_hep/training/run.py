@@ -17,7 +17,7 @@ from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 from torch import Tensor, nn
 
 from lit_hep.data.files import replacing
-from lit_hep.data.runs import read_table, versions
+from lit_hep.data.runs import leaves, read_table, versions
 from lit_hep.errors import CheckpointError, ConfigError, OutputError
 
 
@@ -234,6 +234,17 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not all(isinstance(part, dict) for part in parts) or not parts[0]:
         raise CheckpointError(f"{path}: holds no network weights; give a checkpoint written by fit")
     return checkpoint
+
+
+def foreign_classes(checkpoint: Mapping[str, Any]) -> list[str]:
+    """What a checkpoint's hyperparameters name that would be imported, but of torch.optim, Lightning and lit_hep."""
+    return [
+        value
+        for name, value in leaves(checkpoint["hyper_parameters"]).items()
+        if name.endswith(("class_path", "optimizer", "scheduler"))
+        and isinstance(value, str)
+        and not value.startswith(("torch.optim.", "lightning.pytorch.", "lit_hep."))
+    ]
 
 
 def load_network(net: nn.Module, path: Path) -> None:
