@@ -230,7 +230,17 @@ def test_a_block_reads_few_chunks_and_mixes_them(data):
         assert sum(one != two for one, two in pairwise(spans)) > len(block) / 3
 
 
-def test_few_blocks_exist_at_a_time(data):
+def test_a_group_begins_where_the_one_before_ends_whoever_took_it(data):
+    loader = BlockLoader(data, EpochBlocks(data, CHOSEN, shuffle=True, seed=5), 16, group=3)
+    groups = iter(loader)
+    taken = [next(groups)[1:2], list(next(groups).steps()), next(groups)[-1:]]
+    numbers = [batch["index"].tolist() for some in taken for batch in some]
+    alone = [index.tolist() for index in epoch(data, CHOSEN)[0]]
+    assert numbers == [alone[place] for place in (1, 3, 4, 5, 8)]
+
+
+@pytest.mark.parametrize("group", [1, 64])
+def test_few_blocks_exist_at_a_time(data, group):
     alive, most = set(), 0
     lock = threading.Lock()
 
@@ -246,8 +256,9 @@ def test_few_blocks_exist_at_a_time(data):
             return block
 
     counted = Counted(data.tables, data.names, data.columns, MEMORY)
-    for batch in BlockLoader(counted, EpochBlocks(counted, torch.from_numpy(ROWS), shuffle=True), 16):
-        del batch
+    for one in BlockLoader(counted, EpochBlocks(counted, torch.from_numpy(ROWS), shuffle=True), 16, group=group):
+        for batch in one.steps() if group > 1 else [one]:
+            del batch
     assert 2 <= most <= 3
 
 

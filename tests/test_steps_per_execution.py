@@ -41,6 +41,17 @@ class Spoil(Callback):
                 file.write("\\n".join(map(str, trainer.datamodule.ids(batch[2]["index"].numpy()))))
 """
 
+SEE = """
+from lightning.pytorch import Callback
+
+class See(Callback):
+    def on_train_batch_start(self, trainer, module, batch, batch_idx):
+        self.asked = batch[1]
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        print("seen", *(len(one["index"]) + ("image" in one) / 10 for one in batch), batch[1] is self.asked)
+"""
+
 HEAR = """
 from lightning.pytorch import Callback
 
@@ -87,6 +98,24 @@ def test_samples_of_the_very_step_are_saved_and_the_bar_counts_batches(simulated
     said = capfd.readouterr()
     steps = checkpoint(CASES["electron_photon"].checkpoints / "last.ckpt")["global_step"]
     assert saved["step"] == steps + 4 + 3 and f"{steps}/{steps}" in said.out
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "kept"),
+    [
+        ("electron_photon", [], "7.1 7.1 7.0 7.0 True"),
+        ("electron_photon, streamed", [], "7.1 7.1 7.0 7.0 True"),
+        ("electron_photon", [f"{DATA}.num_workers=1"], "7.1 7.1 7.1 7.1 True"),
+    ],
+)
+def test_images_that_nobody_asked_for_are_let_go(name, words, kept, simulated, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    Path("seeing.py").write_text(SEE)
+    once = [f"{GROUP}=4", "--trainer.max_epochs=1", "--trainer.callbacks+=seeing.See"]
+    main([*words_of(name, simulated), *once, *words])
+    seen = [line.partition("seen ")[2] for line in capfd.readouterr().out.splitlines() if "seen " in line]
+    assert len(seen) > 2 and set(seen[:-1]) == {kept}
 
 
 def test_callbacks_have_their_say_in_each_step(simulated, tmp_path, monkeypatch):

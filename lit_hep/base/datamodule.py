@@ -47,8 +47,9 @@ class BaseDataModule(LightningDataModule, ABC):
         num_workers: Processes that load; 0 is fastest for data in memory.
         on_device: Keep all samples in the accelerator's memory.
         steps_per_execution: Training batches that Lightning and its callbacks see at a time, with an optimizer step
-            after each: the same steps at less cost, if they are short. They see one by one where several processes
-            take part, gradients are accumulated, clipped or scaled, or a part of the batches is asked for.
+            after each: the same steps at less cost, if they are short. After its step a batch has its columns (B,)
+            only, unless a callback has asked for it before. They see one by one where several processes take part,
+            gradients are accumulated, clipped or scaled, or a part of the batches is asked for.
     """
 
     files: ClassVar[Sequence[str]] = ()
@@ -292,7 +293,7 @@ class BaseDataModule(LightningDataModule, ABC):
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Give a batch its form; those of a group get theirs from `BaseTask`, each before its step."""
-        if isinstance(batch, list):
+        if isinstance(batch, Sequence):
             return batch
         return self.form(batch, self.trainer.fit_loop.epoch_loop.batch_idx + 1 if self.trainer else 0)
 

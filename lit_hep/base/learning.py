@@ -3,7 +3,7 @@
 import sys
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from lit_hep.base.datamodule import BaseDataModule
+from lit_hep.data.batches import Group
 from lit_hep.errors import ConfigError
 
 # what Lightning calls in each step of manual optimization
@@ -75,12 +76,12 @@ class Learner(LightningModule, ABC):
         """
         if self.automatic_optimization:
             return self.loss_of(batch)
-        if not isinstance(batch, list):
+        if not isinstance(batch, Sequence):
             return self._step(batch)
         data: BaseDataModule = self.trainer.datamodule  # type: ignore[attr-defined]
         first = batch_idx * data.group
         loop, losses = self.trainer.fit_loop.epoch_loop, list[dict[str, Tensor]]()
-        for number, part in enumerate(batch):
+        for number, part in enumerate(batch.steps() if isinstance(batch, Group) else batch):
             if number:
                 if -1 < loop.max_steps <= self.global_step:
                     break

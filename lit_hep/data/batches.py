@@ -1,12 +1,12 @@
 """Columns of samples in memory, fetched a batch at a time."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar, overload
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, DistributedSampler
+from torch.utils.data import Dataset, DistributedSampler, get_worker_info
 
 from lit_hep.data.seeds import derive
 
@@ -63,7 +63,57 @@ class Marked(Dataset[dict[str, Any]]):
         return batch | {"counts": counts}
 
 
-class Groups(Dataset[list[dict[str, Any]]]):
+class Group(Sequence[dict[str, Any]]):
+    """Batches in their order, fetched when asked for, or else each right before its step, to be in the cache then.
+
+    Args:
+        batches: Gives them.
+        length: Their number.
+        device: Where they are.
+    """
+
+    def __init__(self, batches: Iterator[dict[str, Any]], length: int, device: torch.device) -> None:
+        self._batches, self._length, self._device = batches, length, device
+        self._fetched = list[dict[str, Any]]()
+
+    def __len__(self) -> int:
+        return self._length
+
+    @overload
+    def __getitem__(self, place: int) -> dict[str, Any]: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[dict[str, Any]]: ...
+
+    def __getitem__(self, place: int | slice) -> dict[str, Any] | Sequence[dict[str, Any]]:
+        wanted = range(len(self))[place]
+        if isinstance(wanted, range):
+            return [self[one] for one in wanted]
+        while len(self._fetched) <= wanted:
+            self._fetched.append(next(self._batches))
+        return self._fetched[wanted]
+
+    def steps(self) -> Iterator[dict[str, Any]]:
+        """Each batch for its step; fetched for that alone, it has columns (B,) only when the next one is asked for."""
+        for place in range(len(self)):
+            known = place < len(self._fetched)
+            batch = self[place]
+            yield batch
+            if not known:
+                for name, column in list(batch.items()):
+                    if not isinstance(column, Tensor) or column.dim() > 1:
+                        del batch[name]
+
+    def to(self, device: torch.device) -> Sequence[dict[str, Any]]:
+        """The same on a device; all at once, as a copy of each would wait for the step before it."""
+        return self if device == self._device else [_moved(batch, device) for batch in self]
+
+
+def _moved(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    return {name: column.to(device) for name, column in batch.items()}
+
+
+class Groups(Dataset[Sequence[dict[str, Any]]]):
     """Several batches at each look-up.
 
     Args:
@@ -73,8 +123,9 @@ class Groups(Dataset[list[dict[str, Any]]]):
     def __init__(self, data: Dataset[dict[str, Any]]) -> None:
         self.data = data
 
-    def __getitem__(self, group: list[Tensor]) -> list[dict[str, Any]]:
-        return [self.data[index] for index in group]
+    def __getitem__(self, numbers: Sequence[Tensor]) -> Sequence[dict[str, Any]]:
+        group = Group((self.data[index] for index in numbers), len(numbers), numbers[0].device)
+        return group if get_worker_info() is None else list(group)
 
 
 class EpochBatches(DistributedSampler[Any]):

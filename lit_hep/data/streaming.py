@@ -7,8 +7,10 @@ samples are shuffled and cut into batches.
 import math
 import mmap
 import weakref
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
-from lit_hep.data.batches import Marked, as_is, batch_sizes, grouped
+from lit_hep.data.batches import Group, Marked, as_is, batch_sizes
 from lit_hep.data.hdf5 import Table
 from lit_hep.data.seeds import derive
 from lit_hep.errors import ConfigError
@@ -224,7 +226,14 @@ class BlockLoader:
             )
         )
         each = batches(ahead(blocks) if self.ahead else blocks, self.sizes)
-        return each if self.group == 1 else grouped(each, self.group)
+        return each if self.group == 1 else self._groups(each)
+
+    def _groups(self, each: Iterator[dict[str, Tensor]]) -> Iterator[Group]:
+        for start in range(0, len(self.sizes), self.group):
+            length = min(self.group, len(self.sizes) - start)
+            mine = islice(each, length)
+            yield Group(mine, length, torch.device("cpu"))
+            deque(mine, maxlen=0)  # those that nobody took are not the next group's
 
 
 def ahead(items: Iterator[Any]) -> Iterator[Any]:
