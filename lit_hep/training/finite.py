@@ -1,7 +1,7 @@
 """A training whose loss is no number any more is stopped, with the samples at which that happened."""
 
 import json
-from math import isfinite
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,9 +18,27 @@ from lit_hep.training.processes import of_each
 _NAME = "not_finite.json"
 
 
+class _Steps(NamedTuple):
+    """A step, or those that were taken of a group of batches.
+
+    Args:
+        epoch: Of them.
+        last: Global step after the last one.
+        stride: By which a step adds to it.
+        losses: Name to losses (n,).
+        samples: Of each step.
+    """
+
+    epoch: int
+    last: int
+    stride: int
+    losses: dict[str, Tensor]
+    samples: Sequence[Tensor | None]
+
+
 class _Step(NamedTuple):
     epoch: int
-    step: int
+    number: int
     losses: dict[str, Tensor]
     samples: Tensor | None
 
@@ -39,11 +57,12 @@ class FiniteLoss(Callback):
 
     def __init__(self, every_n_steps: int = 50) -> None:
         self._every_n_steps = every_n_steps
-        self._steps: list[_Step] = []
+        self._steps: list[_Steps] = []
+        self._waiting = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Look at each step where that waits for nothing."""
-        self._steps.clear()
+        self._steps, self._waiting = [], 0
         if trainer.world_size == 1 and pl_module.device.type == "cpu":
             self._every_n_steps = 1
 
@@ -53,12 +72,15 @@ class FiniteLoss(Callback):
         """Keep the step until the next look."""
         if not outputs:
             return
-        taken = _taken({name: value.detach() for name, value in outputs.items() if name.endswith("loss")}, batch)
-        for later, (losses, one) in zip(reversed(range(len(taken))), taken, strict=True):
-            index = one.get("sample", one.get("index")) if isinstance(one, dict) else None
-            step = trainer.global_step - later * len(trainer.optimizers)
-            self._steps.append(_Step(trainer.current_epoch, step, losses, index))
-        if len(self._steps) >= self._every_n_steps:
+        losses = {name: value.detach() for name, value in outputs.items() if name.endswith("loss")}
+        if not any(value.dim() for value in losses.values()):
+            losses, batch = {name: value[None] for name, value in losses.items()}, [batch]
+        count = len(next(iter(losses.values())))
+        samples = [one.get("sample", one.get("index")) if isinstance(one, dict) else None for one in batch[:count]]
+        stride = len(trainer.optimizers)
+        self._steps.append(_Steps(trainer.current_epoch, trainer.global_step, stride, losses, samples))
+        self._waiting += count
+        if self._waiting >= self._every_n_steps:
             self._look(trainer)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -77,12 +99,12 @@ class FiniteLoss(Callback):
         self._look(trainer)
 
     def _look(self, trainer: Trainer) -> None:
-        steps, self._steps = self._steps, []
+        steps, self._steps, self._waiting = self._steps, [], 0
         if not steps:
             return
-        losses = torch.stack([loss for step in steps for loss in step.losses.values()])
+        losses = torch.cat([loss for some in steps for loss in some.losses.values()])
         if not trainer.strategy.reduce_boolean_decision(bool(losses.isfinite().all())):
-            self._stop(trainer, *(step for step in steps if not all(map(isfinite, step.losses.values()))))
+            self._stop(trainer, *(step for some in steps for step in _spoilt(some)))
 
     def _look_at_weights(self, trainer: Trainer) -> None:
         weights = torch.stack([weight.isfinite().all() for weight in trainer.lightning_module.parameters()])
@@ -111,12 +133,13 @@ class FiniteLoss(Callback):
         )
 
 
-def _taken(losses: dict[str, Tensor], batch: Any) -> list[tuple[dict[str, Tensor], Any]]:
-    """Losses and batch of each step taken, of a group of batches those before the run's end."""
-    if not any(value.dim() for value in losses.values()):
-        return [(losses, batch)]
-    each = zip(*losses.values(), strict=True)
-    return [(dict(zip(losses, values, strict=True)), one) for values, one in zip(each, batch, strict=False)]
+def _spoilt(steps: _Steps) -> Iterator[_Step]:
+    """Steps with a loss that is not finite."""
+    finite = torch.stack(list(steps.losses.values())).isfinite().all(0)
+    for place in (~finite).nonzero().flatten().tolist():
+        number = steps.last - (len(finite) - 1 - place) * steps.stride
+        losses = {name: values[place] for name, values in steps.losses.items()}
+        yield _Step(steps.epoch, number, losses, steps.samples[place])
 
 
 def _told(trainer: Trainer, step: _Step) -> dict[str, Any]:
@@ -124,4 +147,4 @@ def _told(trainer: Trainer, step: _Step) -> dict[str, Any]:
     losses = {name: str(float(value)) for name, value in step.losses.items()}
     known = getattr(trainer.datamodule, "ids", np.asarray)  # type: ignore[attr-defined]
     ids = known(step.samples.cpu().numpy()).tolist() if step.samples is not None else []
-    return {"epoch": step.epoch, "step": step.step, "losses": losses, "ids": ids}
+    return {"epoch": step.epoch, "step": step.number, "losses": losses, "ids": ids}
