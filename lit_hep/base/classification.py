@@ -47,7 +47,7 @@ class ClassificationTask(BaseTask):
             raise ConfigError(f"threshold {threshold}: must lie between 0 and 1")
         self._fixed_threshold = threshold
         self._kept: list[tuple[Tensor, ...]] = []
-        self._learnt: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._learnt: list[tuple[Tensor, ...]] = []
         self._sums: Tensor | None = None
         self._validated: Scores | None = None
         super().__init__(**kwargs)
@@ -107,20 +107,22 @@ class ClassificationTask(BaseTask):
 
     def loss_of(self, batch: dict[str, Tensor]) -> Tensor:
         """Mean loss, weighted if the batch has weights; what it came from is kept for the training metrics."""
-        outputs, label, counts = self.outputs(batch["image"]), batch["label"], counted(batch)
-        self._learnt.append((outputs.detach(), label, counts))
+        outputs, label = self.outputs(batch["image"]), batch["label"]
+        self._learnt.append((outputs.detach(), label, *(batch[name] for name in ("counts",) if name in batch)))
         if len(self._learnt) == _MOST_KEPT:
             self._sum_up()
         losses = self.losses(outputs, label)
         if not batch.keys() & {"counts", "weight"}:
             return losses.mean()
+        counts = counted(batch)
         weight = counts * batch["weight"] if "weight" in batch else counts
         return (losses * weight).sum() / average(counts.sum())
 
     def _sum_up(self) -> None:
         """Add what the steps have kept to the sums of loss, right answers and samples."""
-        outputs, label, counts = (torch.cat(column) for column in zip(*self._learnt, strict=True))
+        outputs, label, *marks = (torch.cat(column) for column in zip(*self._learnt, strict=True))
         self._learnt.clear()
+        counts = marks[0].float() if marks else torch.ones_like(label, dtype=torch.float32)
         probability = self.probabilities(outputs)
         # at .5: the threshold of the last validation belongs to other weights
         right = (probability > 0.5) == (label > 0.5) if self.num_classes == 2 else probability.argmax(1) == label
