@@ -152,7 +152,7 @@ class ProgressBar(TQDMProgressBar):
         interval: Seconds between two looks at the loss, each of which waits for the device.
     """
 
-    def __init__(self, interval: float = 0.2) -> None:
+    def __init__(self, interval: float = 0.5) -> None:
         super().__init__()
         self._interval = interval
         self._drawn = 0.0
