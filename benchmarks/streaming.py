@@ -47,7 +47,7 @@ def epoch(root: str, net: str, batch_size: int, workers: int, memory_gib: float)
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         seed_everything(1)
         task = ElectronPhoton(net=net, optimizer=lambda params: torch.optim.Adam(params, lr=1e-3, fused=True))
-        sizes = {"batch_size": batch_size, "steps_per_execution": 64}
+        sizes = {"batch_size": batch_size, "steps_per_execution": 128}
         data = ElectronPhotonDataModule(root, **sizes, num_workers=workers, memory_gib=memory_gib)
         clock = Clock()
         trainer = Trainer(
