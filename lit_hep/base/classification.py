@@ -108,7 +108,8 @@ class ClassificationTask(BaseTask):
     def loss_of(self, batch: dict[str, Tensor]) -> Tensor:
         """Mean loss, weighted if the batch has weights; what it came from is kept for the training metrics."""
         outputs, label = self.outputs(batch["image"]), batch["label"]
-        self._learnt.append((outputs.detach(), label, *(batch[name] for name in ("counts",) if name in batch)))
+        marks = [batch["counts"]] if "counts" in batch else []
+        self._learnt.append((outputs.detach(), label, *marks))
         if len(self._learnt) == _MOST_KEPT:
             self._sum_up()
         losses = self.losses(outputs, label)
