@@ -58,11 +58,10 @@ class FiniteLoss(Callback):
     def __init__(self, every_n_steps: int = 50) -> None:
         self._every_n_steps = every_n_steps
         self._steps: list[_Steps] = []
-        self._waiting = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Look at each step where that waits for nothing."""
-        self._steps, self._waiting = [], 0
+        self._steps.clear()
         if trainer.world_size == 1 and pl_module.device.type == "cpu":
             self._every_n_steps = 1
 
@@ -79,8 +78,7 @@ class FiniteLoss(Callback):
         samples = [one.get("sample", one.get("index")) if isinstance(one, dict) else None for one in batch[:count]]
         stride = len(trainer.optimizers)
         self._steps.append(_Steps(trainer.current_epoch, trainer.global_step, stride, losses, samples))
-        self._waiting += count
-        if self._waiting >= self._every_n_steps:
+        if sum(len(some.samples) for some in self._steps) >= self._every_n_steps:
             self._look(trainer)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -99,7 +97,7 @@ class FiniteLoss(Callback):
         self._look(trainer)
 
     def _look(self, trainer: Trainer) -> None:
-        steps, self._steps, self._waiting = self._steps, [], 0
+        steps, self._steps = self._steps, []
         if not steps:
             return
         losses = torch.cat([loss for some in steps for loss in some.losses.values()])
