@@ -14,7 +14,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from lit_hep.base.datamodule import BaseDataModule
+from lit_hep.base.loading import Loading
 from lit_hep.data.batches import Group
 from lit_hep.errors import ConfigError
 
@@ -78,7 +78,7 @@ class Learner(LightningModule, ABC):
             return self.loss_of(batch)
         if not isinstance(batch, Sequence):
             return self._step(batch)
-        data: BaseDataModule = self.trainer.datamodule  # type: ignore[attr-defined]
+        data: Loading = self.trainer.datamodule  # type: ignore[attr-defined]
         first = batch_idx * data.group
         loop, losses = self.trainer.fit_loop.epoch_loop, list[dict[str, Tensor]]()
         for number, part in enumerate(batch.steps() if isinstance(batch, Group) else batch):
