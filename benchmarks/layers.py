@@ -9,32 +9,47 @@ from torch import Tensor, nn
 from benchmarks.engine import Figure, Settings, Table, alternate
 from benchmarks.roofline import Roofline, timed
 from lit_hep.nets.cpu import ELU, DoublingConv, Dropout, HalvingMaxPool, asinh
+from lit_hep.nets.winograd import WinogradConv
 from lit_hep.training.memory import Memory, keep
 
 Layer = Callable[[Tensor], Tensor]
 
+_LAST = torch.channels_last
+
 _LAYERS: dict[str, tuple[Layer, Layer, tuple[int, ...], torch.memory_format]] = {
-    "dropout": (Dropout(0.18), nn.Dropout(0.18), (4, 32, 256, 256), torch.channels_last),
-    "ELU": (ELU(), nn.ELU(), (4, 32, 256, 256), torch.channels_last),
+    "dropout": (Dropout(0.18), nn.Dropout(0.18), (4, 32, 256, 256), _LAST),
+    "ELU": (ELU(), nn.ELU(), (4, 32, 256, 256), _LAST),
     "2×2 pooling": (HalvingMaxPool(), nn.MaxPool2d(2), (256, 6, 28, 28), torch.contiguous_format),
     "3×3 pooling and ReLU, in which order": (
         nn.Sequential(nn.MaxPool2d(3), nn.ReLU()),
         nn.Sequential(nn.ReLU(), nn.MaxPool2d(3)),
         (32, 16, 46, 46),
-        torch.channels_last,
+        _LAST,
     ),
     "2×2 transposed convolution": (
-        DoublingConv(64, 32).to(memory_format=torch.channels_last),
-        nn.ConvTranspose2d(64, 32, 2, stride=2).to(memory_format=torch.channels_last),
+        DoublingConv(64, 32).to(memory_format=_LAST),
+        nn.ConvTranspose2d(64, 32, 2, stride=2).to(memory_format=_LAST),
         (4, 64, 128, 128),
-        torch.channels_last,
+        _LAST,
+    ),
+    "3×3 convolution by Winograd's way, 128 channels": (
+        WinogradConv(128, 128, 3, padding=1).to(memory_format=_LAST),
+        nn.Conv2d(128, 128, 3, padding=1).to(memory_format=_LAST),
+        (4, 128, 64, 64),
+        _LAST,
+    ),
+    "the same, 512 channels": (
+        WinogradConv(512, 512, 3, padding=1).to(memory_format=_LAST),
+        nn.Conv2d(512, 512, 3, padding=1).to(memory_format=_LAST),
+        (8, 512, 28, 28),
+        _LAST,
     ),
     "asinh": (asinh, torch.asinh, (4, 2, 256, 256), torch.contiguous_format),
     "log(1 + |x|), log1p": (
         lambda x: (1 + x.abs()).log(),
         lambda x: x.abs().log1p(),
         (32, 3, 112, 112),
-        torch.channels_last,
+        _LAST,
     ),
 }
 """Ours, PyTorch's, shape and layout where a shipped network has it."""

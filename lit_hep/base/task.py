@@ -17,6 +17,7 @@ from lit_hep.base.products import show_figures
 from lit_hep.data.seeds import run_seed, seed_all
 from lit_hep.errors import ConfigError
 from lit_hep.evaluation.export import Interface
+from lit_hep.nets.winograd import winograd
 from lit_hep.training.memory import give_back
 from lit_hep.training.processes import average_batch_norm
 from lit_hep.training.run import RunLogger, load_network
@@ -62,6 +63,7 @@ class BaseTask(Learner):
         self._drawn: int | None = None
         self.net: nn.Module
         self.configure_models()
+        winograd(self)
         self.configure_losses()
         self.configure_metrics()
         # left to itself, DDP overwrites the counts of all processes with those of the first in every step

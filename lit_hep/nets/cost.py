@@ -21,8 +21,10 @@ def multiply_adds(net: nn.Module, shape: Sequence[int]) -> int:
     """
     training = net.training
     net.eval()
+    # of tensors without values: nothing is computed, and no layer takes a way that multiplies less
+    values = {name: value.to("meta") for name, value in [*net.named_parameters(), *net.named_buffers()]}
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:
-        net(torch.zeros(1, *shape, device=next(net.parameters()).device))
+        torch.func.functional_call(net, values, torch.zeros(1, *shape, device="meta"))
     net.train(training)
     return int(counter.get_total_flops()) // 2

@@ -15,7 +15,7 @@ class Dropout(nn.Dropout):
 
     def forward(self, x: Tensor) -> Tensor:
         """Values of any shape and layout to as many."""
-        if not self.training or self.p == 1 or _elsewhere(x):
+        if not self.training or self.p == 1 or elsewhere(x):
             return super().forward(x)
         bits = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
         kept = bits[: x.numel()] >= round(self.p * 2**16) - 2**15
@@ -32,7 +32,7 @@ class ELU(nn.ELU):
 
     def forward(self, x: Tensor) -> Tensor:
         """Values of any shape and layout to as many."""
-        if self.alpha != 1 or x.dtype not in (torch.float32, torch.bfloat16, torch.float16) or _elsewhere(x):
+        if self.alpha != 1 or x.dtype not in (torch.float32, torch.bfloat16, torch.float16) or elsewhere(x):
             return super().forward(x)
         y: Tensor = _Exponential.apply(x)
         return y
@@ -55,7 +55,7 @@ class HalvingMaxPool(nn.MaxPool2d):
         """(B, C, H, W) to (B, C, H // 2 or H, W // 2)."""
         odd = x.shape[-1] % 2 or (self.rows and x.shape[-2] % 2)
         pooled: Tensor
-        if odd or not x.is_contiguous() or _elsewhere(x):
+        if odd or not x.is_contiguous() or elsewhere(x):
             pooled = super().forward(x)
         else:
             pooled = _Halved.apply(x, -1)  # columns first: of equal ones PyTorch takes the first, row by row
@@ -79,7 +79,7 @@ class DoublingConv(nn.ConvTranspose2d):
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         """(B, inputs, H, W) to (B, outputs, 2 H, 2 W)."""
-        if output_size or _elsewhere(x) or not x.is_contiguous(memory_format=torch.channels_last):
+        if output_size or elsewhere(x) or not x.is_contiguous(memory_format=torch.channels_last):
             return super().forward(x, output_size)
         doubled: Tensor = _Doubled.apply(x, self.weight, self.bias)
         return doubled
@@ -87,13 +87,14 @@ class DoublingConv(nn.ConvTranspose2d):
 
 def asinh(x: Tensor) -> Tensor:
     """Inverse hyperbolic sine to 2e-7; beyond 1e18 it stays at 42. Where a gradient is wanted it is PyTorch's."""
-    if x.requires_grad or x.dtype != torch.float32 or _elsewhere(x):
+    if x.requires_grad or x.dtype != torch.float32 or elsewhere(x):
         return x.asinh()
     size = x.abs().clamp_max_(1e18)  # whose square is finite
     return (size * size).add_(1).sqrt_().add_(size).log_().copysign_(x)
 
 
-def _elsewhere(x: Tensor) -> bool:
+def elsewhere(x: Tensor) -> bool:
+    """Whether PyTorch's own is to answer: not on a CPU, or compiled or exported."""
     return x.device.type != "cpu" or torch.compiler.is_compiling()
 
 

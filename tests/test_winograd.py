@@ -1,0 +1,122 @@
+"""Convolutions by Winograd's way: where it is taken; its numbers and gradients are PyTorch's but for rounding."""
+
+import pytest
+import torch
+from torch import nn
+
+from lit_hep import CCDUNet
+from lit_hep.nets.cost import multiply_adds
+from lit_hep.nets.unet import UNet
+from lit_hep.nets.winograd import WinogradConv, winograd
+
+LAST = torch.channels_last
+
+
+def taken(answer):
+    return type(answer.grad_fn).__name__ == "_WinogradBackward"
+
+
+def layers(bias=True):
+    """Ours, and PyTorch's with the same weights in double precision."""
+    torch.manual_seed(1)
+    theirs = nn.Conv2d(64, 128, 3, padding=1, bias=bias)
+    mine = WinogradConv(64, 128, 3, padding=1, bias=bias)
+    mine.load_state_dict(theirs.state_dict())
+    return mine.to(memory_format=LAST), theirs.double()
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("shape", [(2, 64, 28, 24), (1, 64, 35, 33), (3, 64, 14, 36), (64, 64, 4, 4)])
+def test_answers_and_gradients_are_pytorchs_but_for_rounding(shape, bias):
+    mine, theirs = layers(bias)
+    image = torch.randn(shape).to(memory_format=LAST).requires_grad_()
+    exact = image.detach().double().requires_grad_()
+    weight = torch.randn(shape[0], 128, *shape[2:])  # of another layout than the answer
+    answer, right = mine(image), theirs(exact)
+    assert taken(answer) and answer.is_contiguous(memory_format=LAST)
+    found = torch.autograd.grad(answer, [image, *mine.parameters()], weight)
+    wanted = torch.autograd.grad(right, [exact, *theirs.parameters()], weight.double())
+    for ours, other in zip([answer, *found], [right, *wanted], strict=True):
+        assert ours.shape == other.shape and (ours - other).norm() < 1e-5 * other.norm()
+
+
+def test_only_the_gradients_that_are_asked_for():
+    mine, _ = layers()
+    image = torch.randn(1, 64, 32, 32).to(memory_format=LAST)
+    mine(image).sum().backward()
+    assert image.grad is None and mine.weight.grad is not None
+    mine.requires_grad_(False).weight.grad = None
+    image.requires_grad_()
+    nn.functional.relu_(mine(image)).sum().backward()  # and the answer may be changed in place
+    assert image.grad is not None and mine.weight.grad is None
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda image: image.contiguous(),
+        lambda image: image.double(),
+        lambda image: image[:, :, ::2],
+        lambda image: image[:, :, :20, :20].contiguous(memory_format=LAST),
+        lambda image: image.reshape(-1, 64, 2, 2).contiguous(memory_format=LAST),
+    ],
+    ids=["rows innermost", "double", "with holes", "few pixels", "mostly edge"],
+)
+def test_other_images_go_pytorchs_way(other):
+    mine, theirs = layers()
+    image = torch.randn(1, 64, 40, 40).to(memory_format=LAST)
+    assert taken(mine(image))
+    image = other(image)
+    answer = mine.to(image.dtype)(image)
+    assert not taken(answer) and torch.allclose(answer.double(), theirs(image.double()), atol=1e-5)
+
+
+def test_halves_go_pytorchs_way():
+    mine, _ = layers()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert mine(torch.randn(1, 64, 40, 40).to(memory_format=LAST)).dtype == torch.bfloat16
+
+
+def test_wide_convolutions_of_3x3_are_replaced_and_nothing_else():
+    wide = nn.Conv2d(64, 128, 3, padding=1)
+    others = [
+        nn.Conv2d(64, 64, 3, padding=1),
+        nn.Conv2d(32, 256, 3, padding=1),
+        nn.Conv2d(64, 128, 3),
+        nn.Conv2d(64, 128, 3, padding=1, stride=2),
+        nn.Conv2d(64, 128, 3, padding=1, dilation=2),
+        nn.Conv2d(64, 128, 3, padding=1, groups=2),
+        nn.Conv2d(64, 128, 3, padding=1, padding_mode="reflect"),
+        nn.Conv2d(64, 128, 5, padding=1),
+        nn.ConvTranspose2d(64, 128, 3, padding=1),
+    ]
+    winograd(nn.Sequential(wide, *others))
+    assert type(wide) is WinogradConv and not any(isinstance(layer, WinogradConv) for layer in others)
+
+
+def test_tasks_have_it():
+    assert sum(isinstance(layer, WinogradConv) for layer in CCDUNet(net="original", width=32).modules()) == 11
+
+
+def test_a_network_learns_alike():
+    """The same loss after some steps, and as many multiplications counted."""
+    torch.manual_seed(2)
+    image, label = torch.randn(2, 1, 64, 64).to(memory_format=LAST), torch.randint(4, (2, 64, 64))
+    state, losses, costs = None, [], []
+    for quick in (False, True):
+        net = UNet(channels=1, width=64, depth=1, dropout=0)
+        net.load_state_dict(state or net.state_dict())
+        state = {name: value.clone() for name, value in net.state_dict().items()}
+        if quick:
+            winograd(net)
+        net.to(memory_format=LAST)
+        costs.append(multiply_adds(net, (1, 64, 64)))
+        optimizer = torch.optim.SGD(net.parameters(), 0.01)
+        for _ in range(5):
+            loss = nn.functional.cross_entropy(net(image), label)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+    assert losses[:5] == pytest.approx(losses[5:], rel=1e-4) and losses[4] < losses[0] and losses[:5] != losses[5:]
+    assert costs[0] == costs[1]
