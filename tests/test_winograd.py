@@ -16,23 +16,24 @@ def taken(answer):
     return type(answer.grad_fn).__name__ == "_WinogradBackward"
 
 
-def layers(bias=True):
+def layers(bias=True, side=3):
     """Ours, and PyTorch's with the same weights in double precision."""
     torch.manual_seed(1)
-    theirs = nn.Conv2d(64, 128, 3, padding=1, bias=bias)
-    mine = WinogradConv(64, 128, 3, padding=1, bias=bias)
+    theirs = nn.Conv2d(64, 128, side, padding=1, bias=bias)
+    mine = WinogradConv(64, 128, side, padding=1, bias=bias)
     mine.load_state_dict(theirs.state_dict())
     return mine.to(memory_format=LAST), theirs.double()
 
 
+@pytest.mark.parametrize("side", [3, 4])
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("shape", [(2, 64, 28, 24), (1, 64, 35, 33), (3, 64, 14, 36), (64, 64, 4, 4)])
-def test_answers_and_gradients_are_pytorchs_but_for_rounding(shape, bias):
-    mine, theirs = layers(bias)
+def test_answers_and_gradients_are_pytorchs_but_for_rounding(shape, bias, side):
+    mine, theirs = layers(bias, side)
     image = torch.randn(shape).to(memory_format=LAST).requires_grad_()
     exact = image.detach().double().requires_grad_()
-    weight = torch.randn(shape[0], 128, *shape[2:])  # of another layout than the answer
     answer, right = mine(image), theirs(exact)
+    weight = torch.randn(right.shape)  # of another layout than the answer
     assert taken(answer) and answer.is_contiguous(memory_format=LAST)
     found = torch.autograd.grad(answer, [image, *mine.parameters()], weight)
     wanted = torch.autograd.grad(right, [exact, *theirs.parameters()], weight.double())
@@ -77,8 +78,8 @@ def test_halves_go_pytorchs_way():
         assert mine(torch.randn(1, 64, 40, 40).to(memory_format=LAST)).dtype == torch.bfloat16
 
 
-def test_wide_convolutions_of_3x3_are_replaced_and_nothing_else():
-    wide = nn.Conv2d(64, 128, 3, padding=1)
+def test_wide_convolutions_are_replaced_and_nothing_else():
+    wide = nn.Sequential(nn.Conv2d(64, 128, 3, padding=1), nn.Conv2d(128, 64, 4, padding=1))
     others = [
         nn.Conv2d(64, 64, 3, padding=1),
         nn.Conv2d(32, 256, 3, padding=1),
@@ -88,10 +89,12 @@ def test_wide_convolutions_of_3x3_are_replaced_and_nothing_else():
         nn.Conv2d(64, 128, 3, padding=1, groups=2),
         nn.Conv2d(64, 128, 3, padding=1, padding_mode="reflect"),
         nn.Conv2d(64, 128, 5, padding=1),
+        nn.Conv2d(64, 128, (3, 4), padding=1),
         nn.ConvTranspose2d(64, 128, 3, padding=1),
     ]
-    winograd(nn.Sequential(wide, *others))
-    assert type(wide) is WinogradConv and not any(isinstance(layer, WinogradConv) for layer in others)
+    winograd(nn.Sequential(*wide, *others))
+    assert {type(layer) for layer in wide} == {WinogradConv}
+    assert not any(isinstance(layer, WinogradConv) for layer in others)
 
 
 def test_tasks_have_it():

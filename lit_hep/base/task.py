@@ -98,7 +98,7 @@ class BaseTask(Learner):
         if stage == "fit" and self.hparams["weights"] and self.trainer.ckpt_path is None:
             load_network(self.net, Path(self.hparams["weights"]))
         if self.hparams["channels_last"]:
-            self.net.to(memory_format=torch.channels_last)
+            self.to(memory_format=torch.channels_last)
         if self.hparams["compile"]:
             self.net.compile()
 
