@@ -1,6 +1,7 @@
 """The shipped configurations that are measured, and `fit` of them through the command line, timed."""
 
 import contextlib
+import gc
 import io
 import logging
 import shutil
@@ -67,10 +68,10 @@ WORKLOADS = {
     "pix2pix": Workload("drift chamber, Pix2Pix 3×128²", ["drift_chamber", "drift_chamber_original"], (8,), 84),
     "planes": Workload("three planes, small 3×112²", ["multiplane_early"], (32, 256), 1000),
     "alexnet": Workload("three planes, AlexNet 3×225²", ["multiplane_early", "multiplane_alexnet"], (16,), 114),
-    "vgg11": Workload("three planes, VGG11 3×225²", ["multiplane_early", "multiplane_vgg11"], (8,), 30),
-    "vgg19": Workload("three planes, VGG19 3×225²", ["multiplane_early", "multiplane_vgg19"], (4,), 15),
+    "vgg11": Workload("three planes, VGG11 3×225²", ["multiplane_early", "multiplane_vgg11"], (8,), 60),
+    "vgg19": Workload("three planes, VGG19 3×225²", ["multiplane_early", "multiplane_vgg19"], (4,), 30),
     "slim": Workload("CCD, slim U-Net 256²", ["ccd"], (1, 4), 80, simulation=_SQUARE),
-    "unet": Workload("CCD, U-Net 3×256²", ["ccd", "ccd_original"], (1, 4), 20, simulation=_SQUARE),
+    "unet": Workload("CCD, U-Net 3×256²", ["ccd", "ccd_original"], (1, 4), 40, simulation=_SQUARE),
 }
 
 
@@ -174,6 +175,7 @@ def fit(workload: Workload, batch: int, root: Path, device: str, words: Sequence
         "trainer.callbacks+": "benchmarks.workloads.Clock",
     }
     layers = [word for name in workload.configs for word in ("--config", str(CONFIGS / f"{name}.yaml"))]
+    gc.collect()  # the network of the fit before, of which trainer and callbacks refer to each other
     with quiet():
         main(["fit", *layers, *workload.words, *(f"--{name}={value}" for name, value in options.items()), *words])
     clock = Clock.latest

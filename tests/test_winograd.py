@@ -25,10 +25,12 @@ def layers(bias=True, side=3):
     return mine.to(memory_format=LAST), theirs.double()
 
 
+@pytest.mark.parametrize("kept", [2**25, 1])  # values of sums: one part and kept, or an image at a time and anew
 @pytest.mark.parametrize("side", [3, 4])
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("shape", [(2, 64, 28, 24), (1, 64, 35, 33), (3, 64, 14, 36), (64, 64, 4, 4)])
-def test_answers_and_gradients_are_pytorchs_but_for_rounding(shape, bias, side):
+def test_answers_and_gradients_are_pytorchs_but_for_rounding(shape, bias, side, kept, monkeypatch):
+    monkeypatch.setattr("lit_hep.nets.winograd._SUMS", kept)
     mine, theirs = layers(bias, side)
     image = torch.randn(shape).to(memory_format=LAST).requires_grad_()
     exact = image.detach().double().requires_grad_()
@@ -39,6 +41,19 @@ def test_answers_and_gradients_are_pytorchs_but_for_rounding(shape, bias, side):
     wanted = torch.autograd.grad(right, [exact, *theirs.parameters()], weight.double())
     for ours, other in zip([answer, *found], [right, *wanted], strict=True):
         assert ours.shape == other.shape and (ours - other).norm() < 1e-5 * other.norm()
+
+
+def test_of_large_batches_no_sums_are_kept(monkeypatch):
+    def kept(images):
+        sizes = []
+        image = torch.randn(images, 64, 32, 32).to(memory_format=LAST)
+        with torch.autograd.graph.saved_tensors_hooks(lambda value: sizes.append(value.numel()) or value, lambda x: x):
+            mine(image)
+        return sum(sizes) - 36 * 64 * 128  # but for the taps'
+
+    mine, _ = layers()
+    monkeypatch.setattr("lit_hep.nets.winograd._SUMS", 2 * 36 * 8 * 8 * 128)
+    assert kept(2) == 2 * 36 * 8 * 8 * 64 and kept(3) == 3 * 64 * 32 * 32
 
 
 def test_only_the_gradients_that_are_asked_for():

@@ -17,6 +17,8 @@ _POINTS = {3: (0, 1, -1, 2, -2), 4: (0, 1, -1, 2, -2, 0.5)}
 """Of each side that a kernel may have, where polynomials are taken; infinity comes to them."""
 _PIXELS = 1024
 """Of a batch; with fewer, to transform the weights costs more than it saves."""
+_SUMS = 2**25
+"""Values at most that are kept for the gradients; of larger batches they are computed anew, some images at a time."""
 
 
 class WinogradConv(nn.Conv2d):
@@ -24,9 +26,9 @@ class WinogradConv(nn.Conv2d):
 
     Each 6x6 pixels, four apart, are turned into 36 sums and the 3x3 taps into as many, which are multiplied as 36
     products of matrices: 36 multiplications for 16 pixels, not 144; with 4x4 taps 49, not 256. After A. Lavin and S.
-    Gray, arXiv:1509.09308. Answers and gradients are off by 1e-6 to 4e-6 of their size, PyTorch's by 1e-7 to 1e-6. In
-    training the sums are kept, 2.25 or 3.1 times the memory of the input. Float32 images with the channels innermost
-    only; others, few pixels and halves go PyTorch's way.
+    Gray, arXiv:1509.09308. Answers and gradients are off by 1e-6 to 4e-6 of their size, PyTorch's by 1e-7 to 1e-6. It
+    takes up to 128 MiB a layer for the sums. Float32 images with the channels innermost only; others, few pixels and
+    halves go PyTorch's way.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -90,42 +92,59 @@ class _Winograd(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         (batch, inputs, height, width), (outputs, _, r, _) = x.shape, weight.shape
         down, across, n = _tiles(height), _tiles(width), _TILE + r - 1
-        below, right = (_TILE * count + r - 1 - _PADDING for count in (down, across))
-        filled = F.pad(x.permute(0, 2, 3, 1), (0, 0, _PADDING, right - width, _PADDING, below - height))
-        seen = filled.unfold(1, n, _TILE).unfold(2, n, _TILE).permute(4, 5, 0, 1, 2, 3)
-        pixels = (_OF_PIXELS[r] @ seen.reshape(n * n, -1)).view(n * n, -1, inputs)
+        images = max(1, _SUMS // (n * n * down * across * max(inputs, outputs)))
         taps = (_OF_TAPS[r] @ weight.permute(2, 3, 0, 1).reshape(r * r, -1)).view(n * n, outputs, inputs)
-        sums = torch.bmm(pixels, taps.transpose(1, 2))
-        if bias is not None:
-            sums[n + 1] += bias  # of point 1 in rows and columns, which all 16 answers have once
-        answer = (_OF_SUMS[r] @ sums.view(n * n, -1)).view(_TILE, _TILE, batch, down, across, outputs)
-        ctx.save_for_backward(pixels, taps)
-        ctx.sizes = r, n, x.shape
+        answer = _blank(batch, outputs, down, across)
+        for part, place in zip(torch.split(x, images), torch.split(answer, images), strict=True):
+            pixels = _summed(part, r)
+            sums = torch.bmm(pixels, taps.transpose(1, 2))
+            if bias is not None:
+                sums[n + 1] += bias  # of point 1 in rows and columns, which all 16 answers have once
+            tiles = (_OF_SUMS[r] @ sums.view(n * n, -1)).view(_TILE, _TILE, -1, down, across, outputs)
+            _join(tiles, place)
+        ctx.save_for_backward(x if images < batch else pixels, taps)
+        ctx.about = r, images, x.shape
         lost = r - 1 - 2 * _PADDING
-        return _joined(answer, height - lost, width - lost)
+        return _cut(answer, height - lost, width - lost)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        pixels, taps = ctx.saved_tensors
-        r, n, (batch, inputs, height, width) = ctx.sizes
-        outputs, down, across = taps.shape[1], _tiles(height), _tiles(width)
+        seen, taps = ctx.saved_tensors
+        r, images, (batch, inputs, height, width) = ctx.about
+        outputs, down, across, n = taps.shape[1], _tiles(height), _tiles(width), _TILE + r - 1
+        wanted_x, wanted_weight, wanted_bias = ctx.needs_input_grad
         below, right = _TILE * down - gradient.shape[2], _TILE * across - gradient.shape[3]
-        filled = F.pad(gradient.permute(0, 2, 3, 1), (0, 0, 0, right, 0, below))
-        tiles = filled.reshape(batch, down, _TILE, across, _TILE, outputs).permute(2, 4, 0, 1, 3, 5)
-        sums = (_OF_SUMS[r].T @ tiles.reshape(_TILE**2, -1)).view(n * n, -1, outputs)
-        of_x = of_weight = of_bias = None
-        if ctx.needs_input_grad[0]:
-            seen = _OF_PIXELS[r].T @ torch.bmm(sums, taps).view(n * n, -1)
-            seen = seen.view(n, n, batch, down, across, inputs)
-            of_x = _joined(_overlapping(_overlapping(seen, 0), 1), height, width)
-        if ctx.needs_input_grad[1]:
-            of_taps = torch.bmm(sums.transpose(1, 2), pixels).view(n * n, -1)
-            of_weight = (_OF_TAPS[r].T @ of_taps).view(r, r, outputs, inputs).permute(2, 3, 0, 1)
+        of_x = _blank(batch, inputs, down, across) if wanted_x else None
+        of_taps = torch.empty_like(taps) if wanted_weight else None
+        of_bias = gradient.new_zeros(outputs) if wanted_bias else None
+        for number, part in enumerate(torch.split(gradient, images)):
+            filled = F.pad(part.permute(0, 2, 3, 1), (0, 0, 0, right, 0, below))
+            tiles = filled.reshape(-1, down, _TILE, across, _TILE, outputs).permute(2, 4, 0, 1, 3, 5)
+            sums = (_OF_SUMS[r].T @ tiles.reshape(_TILE**2, -1)).view(n * n, -1, outputs)
+            first = number * images
+            if of_x is not None:
+                given = (_OF_PIXELS[r].T @ torch.bmm(sums, taps).view(n * n, -1)).view(n, n, -1, down, across, inputs)
+                _join(_overlapping(_overlapping(given, 0), 1), of_x[first : first + images])
+            if of_taps is not None:
+                pixels = seen if images >= batch else _summed(seen[first : first + images], r)
+                of_taps.baddbmm_(sums.transpose(1, 2), pixels, beta=float(number > 0))
+            if of_bias is not None:
+                of_bias += sums[n + 1].sum(0)
+        of_weight = None
+        if of_taps is not None:
+            of_weight = (_OF_TAPS[r].T @ of_taps.view(n * n, -1)).view(r, r, outputs, inputs).permute(2, 3, 0, 1)
             of_weight = of_weight.contiguous(memory_format=torch.channels_last)
-        if ctx.needs_input_grad[2]:
-            of_bias = sums[n + 1].sum(0)
-        return of_x, of_weight, of_bias
+        return None if of_x is None else _cut(of_x, height, width), of_weight, of_bias
+
+
+def _summed(x: Tensor, r: int) -> Tensor:
+    """(B, C, H, W) to the sums of its tiles, (n², tiles, C)."""
+    (_, channels, height, width), n = x.shape, _TILE + r - 1
+    below, right = (_TILE * _tiles(length) + r - 1 - _PADDING - length for length in (height, width))
+    filled = F.pad(x.permute(0, 2, 3, 1), (0, 0, _PADDING, right, _PADDING, below))
+    seen = filled.unfold(1, n, _TILE).unfold(2, n, _TILE).permute(4, 5, 0, 1, 2, 3)
+    return (_OF_PIXELS[r] @ seen.reshape(n * n, -1)).view(n * n, -1, channels)
 
 
 def _overlapping(seen: Tensor, axis: int) -> Tensor:
@@ -141,13 +160,19 @@ def _overlapping(seen: Tensor, axis: int) -> Tensor:
     return seen.narrow(axis, _PADDING, _TILE)
 
 
-def _joined(tiles: Tensor, height: int, width: int) -> Tensor:
-    """(4, 4, batch, down, across, channels) to (batch, channels, height, width), channels innermost."""
-    _, _, batch, down, across, channels = tiles.shape
+def _blank(batch: int, channels: int, down: int, across: int) -> Tensor:
     shape = (batch, channels, _TILE * down, _TILE * across)
-    image = torch.empty(shape, memory_format=torch.channels_last)  # no view, which could not be changed in place
+    return torch.empty(shape, memory_format=torch.channels_last)
+
+
+def _join(tiles: Tensor, image: Tensor) -> None:
+    """Put (4, 4, batch, down, across, channels) into (batch, channels, 4 down, 4 across)."""
+    _, _, batch, down, across, channels = tiles.shape
     pixels = image.permute(0, 2, 3, 1).view(batch, down, _TILE, across, _TILE, channels)
     pixels.copy_(tiles.permute(2, 3, 0, 4, 1, 5))
-    if shape[2:] == (height, width):
-        return image
+
+
+def _cut(image: Tensor, height: int, width: int) -> Tensor:
+    if image.shape[2:] == (height, width):
+        return image  # and no view, which could not be changed in place
     return image[:, :, :height, :width].contiguous(memory_format=torch.channels_last)
