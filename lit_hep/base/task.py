@@ -40,7 +40,8 @@ class BaseTask(Learner):
         scheduler_interval: Whether other schedulers move every epoch or every step.
         weights: Checkpoint whose network a new run starts from.
         compile: Compile the network (torch.compile).
-        channels_last: Keep images and weights with the channels innermost.
+        channels_last: Keep images and weights with the channels innermost; on a CPU wide convolutions then multiply
+            less (`lit_hep.nets.winograd`).
         figures_every_n_epochs: How often TensorBoard gets figures of the validation, samples with what was predicted
             among them, beside those at the end of training; 0 never, not at the end either.
     """
