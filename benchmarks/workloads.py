@@ -86,7 +86,7 @@ def build(configs: Sequence[str]) -> tuple[BaseTask, dict[str, Any]]:
         kind = content["model"]["class_path"].rpartition(".")[2]
     task: BaseTask = getattr(lit_hep, kind)(**{name: value for name, value in model.items() if type(value) is not dict})
     if task.hparams["channels_last"]:
-        task.net.to(memory_format=torch.channels_last)
+        task.to(memory_format=torch.channels_last)
     return task, data
 
 

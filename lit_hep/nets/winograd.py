@@ -13,6 +13,7 @@ from lit_hep.nets.cpu import elsewhere
 _TILE = 4
 """Rows and columns of an answer that are computed together."""
 _PADDING = 1
+"""Rows and columns of zeros on each side of an image."""
 _POINTS = {3: (0, 1, -1, 2, -2), 4: (0, 1, -1, 2, -2, 0.5)}
 """Of each side that a kernel may have, where polynomials are taken; infinity comes to them."""
 _PIXELS = 1024
@@ -173,6 +174,7 @@ def _join(tiles: Tensor, image: Tensor) -> None:
 
 
 def _cut(image: Tensor, height: int, width: int) -> Tensor:
+    """The first rows and columns; never a view, which could not be changed in place."""
     if image.shape[2:] == (height, width):
-        return image  # and no view, which could not be changed in place
-    return image[:, :, :height, :width].contiguous(memory_format=torch.channels_last)
+        return image
+    return image[:, :, :height, :width].clone(memory_format=torch.channels_last)
