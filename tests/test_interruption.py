@@ -14,27 +14,13 @@ from runs import checkpoint, same, table
 
 from lit_hep.cli import main
 
-SIGNALS = """
-import os, signal
-from lightning.pytorch import Callback
-
-class Send(Callback):
-    def __init__(self, number=15, epoch=2, hook="on_train_batch_start", rank=0, times=1):
-        self.sent, self.epoch = [number] * times, epoch
-        setattr(self, hook, lambda trainer, *_: self.send(trainer, rank))
-
-    def send(self, trainer, rank):
-        while self.sent and trainer.current_epoch >= self.epoch and trainer.global_rank == rank:
-            os.kill(os.getpid(), self.sent.pop())
-"""
 SMALL = CASES["electron_photon"]
 
 
 def send(**options):
     """Words that have a run send itself a signal."""
-    Path("sending.py").write_text(SIGNALS)
     return [
-        "--trainer.callbacks+=sending.Send",
+        "--trainer.callbacks+=callbacks.Send",
         *(f"--trainer.callbacks.{name}={value}" for name, value in options.items()),
     ]
 
@@ -49,7 +35,6 @@ def ended(words):
 @pytest.fixture
 def fit(simulated, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
     return SMALL.fit(simulated(SMALL.task))
 
 

@@ -15,34 +15,13 @@ from cases import CASES
 from processes import launch, start
 from runs import differences
 
-KILL = """
-import os, signal
-from lightning.pytorch import Callback
-
-class Kill(Callback):
-    '''Has the process kill itself at the n-th call of a function of os.'''
-    def __init__(self, call="fsync", number=1):
-        self.call, self.number = call, number
-
-    def on_train_start(self, trainer, module):
-        real, self.left = getattr(os, self.call), self.number
-
-        def counted(*args, **kwargs):
-            self.left -= 1
-            if self.left <= 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return real(*args, **kwargs)
-
-        setattr(os, self.call, counted)
-"""
 TASKS = ["crater", "electron_photon", "multiplane", "ccd", "drift_chamber, gan"]
 KILLS = 20
 
 
 def kill_at(call, number):
     """Words that have a fit kill itself."""
-    Path("killing.py").write_text(KILL)
-    words = ["--trainer.callbacks+=killing.Kill", f"--trainer.callbacks.call={call}"]
+    words = ["--trainer.callbacks+=callbacks.Kill", f"--trainer.callbacks.call={call}"]
     return [*words, f"--trainer.callbacks.number={number}"]
 
 

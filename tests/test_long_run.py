@@ -7,18 +7,6 @@ import pytest
 from cases import CASES
 from processes import launch
 
-WATCH = """
-import gc, os
-from pathlib import Path
-from lightning.pytorch import Callback
-
-class Watch(Callback):
-    def on_train_epoch_start(self, trainer, module):
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-        files = len(os.listdir("/proc/self/fd"))
-        with open("watched.txt", "a") as file:
-            file.write(f"{pages} {files}\\n")
-"""
 EPOCHS, WARM = 200, 40
 
 
@@ -27,12 +15,11 @@ EPOCHS, WARM = 200, 40
 @pytest.mark.parametrize("name", ["electron_photon", "electron_photon, streamed", "crater"])
 def test_memory_and_files_stay_as_they_are(name, simulated, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    Path("watching.py").write_text(WATCH)
     case = CASES[name]
     words = [*case.fit(simulated(case.task)), f"--trainer.max_epochs={EPOCHS}", "--trainer.limit_train_batches=2"]
     stages = ("initial_epochs=200", "patience=500", "rounds=0") if case.task == "crater" else ("patience=500",)
     words += [f"--trainer.callbacks.{stage}" for stage in stages]
-    ((code, said),) = launch([*words, "--trainer.callbacks+=watching.Watch"], OMP_NUM_THREADS="1")
+    ((code, said),) = launch([*words, "--trainer.callbacks+=callbacks.Watch"], OMP_NUM_THREADS="1")
     assert code == 0, said[-2000:]
     pages, files = zip(*(map(int, line.split()) for line in Path("watched.txt").read_text().splitlines()), strict=True)
     assert len(pages) == EPOCHS

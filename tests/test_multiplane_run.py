@@ -4,7 +4,6 @@ import csv
 import gc
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -169,18 +168,6 @@ def uninterrupted(tmp_path_factory, files):
     return folder, words
 
 
-SAVE = """
-from lightning.pytorch import Callback
-
-class StopAfter(Callback):
-    def __init__(self, epochs: int):
-        self.epochs = epochs
-
-    def on_train_epoch_end(self, trainer, module):
-        trainer.should_stop = trainer.current_epoch + 1 == self.epochs
-"""
-
-
 @pytest.mark.parametrize("stop", [1, 2])
 def test_resumed_run_of_planes_in_turn_equals_the_uninterrupted_one_to_the_last_bit(
     uninterrupted, stop, tmp_path, monkeypatch
@@ -188,10 +175,7 @@ def test_resumed_run_of_planes_in_turn_equals_the_uninterrupted_one_to_the_last_
     """Stopped, not ended: of planes trained in turn, the number of epochs says whose turn it is."""
     whole, words = uninterrupted
     monkeypatch.chdir(tmp_path)
-    Path("saving.py").write_text(SAVE)
-    monkeypatch.syspath_prepend(tmp_path)
-    main(["fit", *words, "--trainer.callbacks+=saving.StopAfter", f"--trainer.callbacks.epochs={stop}"])
-    sys.modules.pop("saving")
+    main(["fit", *words, "--trainer.callbacks+=callbacks.StopAfter", f"--trainer.callbacks.epochs={stop}"])
     run, checkpoints = place(words)
     assert len(table(run)) == stop
     torch.manual_seed(12345)  # nothing may depend on where the random state stands

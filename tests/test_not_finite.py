@@ -12,32 +12,6 @@ from runs import checkpoint
 
 from lit_hep.cli import main
 
-SPOIL = """
-import torch
-from lightning.pytorch import Callback
-
-class Spoil(Callback):
-    def __init__(self, kind="image", epoch=1, step=0, value="nan", rank=0):
-        self.kind, self.epoch, self.step, self.value, self.rank = kind, epoch, step, float(value), rank
-
-    def on_train_batch_start(self, trainer, module, batch, batch_idx):
-        if (trainer.current_epoch, batch_idx, trainer.global_rank) != (self.epoch, self.step, self.rank):
-            return
-        if self.kind == "image":
-            batch["image"] = torch.full_like(batch["image"].float(), self.value)
-        elif self.kind != "after":
-            with torch.no_grad():
-                next(getattr(module, self.kind).parameters()).view(-1)[0] = self.value
-        ids = trainer.datamodule.ids(batch.get("sample", batch["index"]).numpy())
-        with open("spoiled.txt", "w") as file:
-            file.write("\\n".join(map(str, ids)))
-
-    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
-        if self.kind == "after" and trainer.current_epoch == self.epoch and trainer.is_last_batch:
-            with torch.no_grad():
-                next(module.parameters()).fill_(self.value)
-"""
-
 
 @pytest.fixture
 def stopped(simulated, tmp_path, monkeypatch, capfd):
@@ -45,12 +19,10 @@ def stopped(simulated, tmp_path, monkeypatch, capfd):
 
     def run(name, *words, **options):
         monkeypatch.chdir(tmp_path)
-        monkeypatch.syspath_prepend(tmp_path)
-        Path("spoiling.py").write_text(SPOIL)
         spoil = [f"--trainer.callbacks.{key}={value}" for key, value in options.items()]
         case = CASES[name]
         words = [*case.fit(simulated(case.task)), f"{DATA}.steps_per_execution=1", *words]
-        words += ["--trainer.callbacks+=spoiling.Spoil", *spoil]
+        words += ["--trainer.callbacks+=callbacks.Spoil", *spoil]
         with pytest.raises(SystemExit) as end:
             main(words)
         assert end.value.code == 2
@@ -96,10 +68,9 @@ def test_weights_are_looked_at_before_a_checkpoint(stopped):
 def test_two_processes_stop_together(simulated, tmp_path, monkeypatch):
     """They look every so many steps: here at the epoch's end, which is none of these."""
     monkeypatch.chdir(tmp_path)
-    Path("spoiling.py").write_text(SPOIL)
     case = CASES["electron_photon"]
     words = [*case.fit(simulated(case.task)), *config("hardware/ddp"), "--trainer.devices=2"]
-    words += ["--trainer.callbacks+=spoiling.Spoil", "--trainer.callbacks.rank=1", "--data.init_args.batch_size=5"]
+    words += ["--trainer.callbacks+=callbacks.Spoil", "--trainer.callbacks.rank=1", "--data.init_args.batch_size=5"]
     (code, said), (other_code, other_said) = launch(words, size=2)
     assert (code, other_code) == (2, 0) and "error: epoch 1, step " in said and "error" not in other_said
     saved = json.loads(Path(case.run, "not_finite.json").read_text())

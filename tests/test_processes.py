@@ -16,27 +16,6 @@ from runs import checkpoint, same, table
 from lit_hep.cli import main
 
 DDP = ["--trainer.strategy=ddp", "--trainer.devices=2"]
-SAVE = """
-import torch
-from lightning.pytorch import Callback
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.dropout import _DropoutNd
-
-class SaveRank(Callback):
-    def on_train_end(self, trainer, module):
-        state = {"module": module.state_dict(), "data": trainer.datamodule.state_dict()}
-        state |= {"rate": [optimizer.param_groups[0]["lr"] for optimizer in trainer.optimizers]}
-        state |= {type(call).__name__: call.state_dict() for call in trainer.callbacks if hasattr(call, "wait_count")}
-        torch.save(state, f"rank{trainer.global_rank}of{trainer.world_size}.pt")
-
-class Plain(SaveRank):
-    def on_train_batch_start(self, trainer, module, batch, batch_idx):
-        for layer in module.modules():
-            if isinstance(layer, _BatchNorm):
-                layer.eval()
-            elif isinstance(layer, _DropoutNd):
-                layer.p = 0.0
-"""
 
 
 def sgd(name="optimizer", mode="min"):
@@ -103,11 +82,10 @@ def test_two_processes_learn_what_one_does_from_the_same_batches(name, placed):
     """Without dropout, batch norm and augmentation: they draw, or see, other numbers in each process."""
     task = name.split(",")[0]
     placed(task)
-    Path("saving.py").write_text(SAVE)
     common = [*PLAIN[name], *CPU, "--trainer.max_epochs=2", f"{MODEL}.figures_every_n_epochs=0"]
     for size, more in ((1, [f"{DATA}.batch_size=14"]), (2, [f"{DATA}.batch_size=7", *DDP])):
         words = [*common, *more]
-        ended = launch([["fit", *words, "--trainer.callbacks+=saving.Plain"], ["test", *words]], size)
+        ended = launch([["fit", *words, "--trainer.callbacks+=callbacks.Plain"], ["test", *words]], size)
         assert all(code == 0 for code, _ in ended), ended
     alone, together = (Path("tb_logs", task, f"version_{number}") for number in (0, 1))
     one, first, second = (checkpoint(f"rank{rank}.pt") for rank in ("0of1", "0of2", "1of2"))
@@ -130,9 +108,8 @@ def test_two_processes_agree_and_write_all_once(name, placed):
     """With batch norm, dropout, augmentation, streaming, pseudo-labels, moving averages, planes in turn."""
     case = DIVIDED[name]
     placed(case.task)
-    Path("saving.py").write_text(SAVE)
     words = [*case.words, *UNDRAWN, *CPU, *DDP, f"{DATA}.batch_size=7"]
-    fit = ["fit", *words, "--trainer.callbacks+=saving.SaveRank", f"--trainer.max_epochs={case.epochs}"]
+    fit = ["fit", *words, "--trainer.callbacks+=callbacks.SaveRank", f"--trainer.max_epochs={case.epochs}"]
     streamed = "streamed" in name  # the tests of others are compared above
     ended = launch([fit, ["test", *words]] if streamed else fit, 2)
     assert all(code == 0 for code, _ in ended), ended

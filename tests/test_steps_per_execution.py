@@ -30,35 +30,6 @@ WAYS = {
 """Words that make each epoch of a case a number of batches that 4 does not divide, with random views or dropout; and
 pairs of sizes of groups, in the first epoch and in that of the resumed run.
 """
-SPOIL = """
-from lightning.pytorch import Callback
-
-class Spoil(Callback):
-    def on_train_batch_start(self, trainer, module, batch, batch_idx):
-        if (trainer.current_epoch, batch_idx) == (1, 1):
-            batch[2]["image"] = batch[2]["image"].float() * float("nan")
-            with open("spoiled.txt", "w") as file:
-                file.write("\\n".join(map(str, trainer.datamodule.ids(batch[2]["index"].numpy()))))
-"""
-
-SEE = """
-from lightning.pytorch import Callback
-
-class See(Callback):
-    def on_train_batch_start(self, trainer, module, batch, batch_idx):
-        self.asked = batch[1]
-
-    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
-        print("seen", *(len(one["index"]) + ("image" in one) / 10 for one in batch), batch[1] is self.asked)
-"""
-
-HEAR = """
-from lightning.pytorch import Callback
-
-class Hear(Callback):
-    def on_after_backward(self, trainer, module):
-        list(module.net.parameters())[-1].grad.zero_()
-"""
 
 
 def words_of(name, simulated):
@@ -87,9 +58,7 @@ def test_groups_of_any_size_are_the_same_steps(name, simulated, tmp_path, monkey
 
 def test_samples_of_the_very_step_are_saved_and_the_bar_counts_batches(simulated, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
-    Path("spoiling_group.py").write_text(SPOIL)
-    words = [*words_of("electron_photon", simulated), "--trainer.callbacks+=spoiling_group.Spoil", f"{GROUP}=4"]
+    words = [*words_of("electron_photon", simulated), "--trainer.callbacks+=callbacks.SpoilGroup", f"{GROUP}=4"]
     with pytest.raises(SystemExit) as end:
         main(words)
     assert end.value.code == 2
@@ -110,9 +79,7 @@ def test_samples_of_the_very_step_are_saved_and_the_bar_counts_batches(simulated
 )
 def test_images_that_nobody_asked_for_are_let_go(name, words, kept, simulated, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
-    Path("seeing.py").write_text(SEE)
-    once = [f"{GROUP}=4", "--trainer.max_epochs=1", "--trainer.callbacks+=seeing.See"]
+    once = [f"{GROUP}=4", "--trainer.max_epochs=1", "--trainer.callbacks+=callbacks.See"]
     main([*words_of(name, simulated), *once, *words])
     seen = [line.partition("seen ")[2] for line in capfd.readouterr().out.splitlines() if "seen " in line]
     assert len(seen) > 2 and set(seen[:-1]) == {kept}
@@ -120,11 +87,9 @@ def test_images_that_nobody_asked_for_are_let_go(name, words, kept, simulated, t
 
 def test_callbacks_have_their_say_in_each_step(simulated, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
-    Path("hearing.py").write_text(HEAR)
     words = [*words_of("electron_photon", simulated), f"{GROUP}=4", "--trainer.max_epochs=1"]
     biases = []
-    for number, more in enumerate(([], ["--trainer.callbacks+=hearing.Hear"])):
+    for number, more in enumerate(([], ["--trainer.callbacks+=callbacks.Hear"])):
         main([*words, *more])
         weights = checkpoint(CASES["electron_photon"].checkpoints.with_name(f"version_{number}") / "last.ckpt")
         biases.append([value for name, value in weights["state_dict"].items() if name.startswith("net.")][-1].item())

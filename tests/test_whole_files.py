@@ -142,20 +142,9 @@ def test_checkpoint_of_the_python_interface_is_accepted(simulated, tmp_path, mon
     assert list(Path("tb_logs").rglob("predictions.npz"))
 
 
-LIMIT = """
-import resource
-from lightning.pytorch import Callback
-
-class Limit(Callback):
-    def on_train_epoch_end(self, trainer, module):
-        resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))
-"""
-
-
 def test_checkpoint_that_cannot_be_written(here, simulated):
     before = {path.name: path.read_bytes() for path in CASE.checkpoints.iterdir()}
-    Path("limiting.py").write_text(LIMIT)
-    ((code, said),) = launch([*fit(simulated, 3), "--ckpt_path=last", "--trainer.callbacks+=limiting.Limit"])
+    ((code, said),) = launch([*fit(simulated, 3), "--ckpt_path=last", "--trainer.callbacks+=callbacks.Limit"])
     message = (
         rf"error: {CASE.checkpoints}/(best|epoch002)\.ckpt: cannot be written \(File too large\); choose another place"
     )
