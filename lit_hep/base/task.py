@@ -17,6 +17,7 @@ from lit_hep.base.products import show_figures
 from lit_hep.data.seeds import run_seed, seed_all
 from lit_hep.errors import ConfigError
 from lit_hep.evaluation.export import Interface
+from lit_hep.nets.lanes import PoolingCNN
 from lit_hep.nets.winograd import winograd
 from lit_hep.training.memory import give_back
 from lit_hep.training.processes import average_batch_norm
@@ -42,6 +43,8 @@ class BaseTask(Learner):
         compile: Compile the network (torch.compile).
         channels_last: Keep images and weights with the channels innermost; on a CPU wide convolutions then multiply
             less (`lit_hep.nets.winograd`).
+        native: On a CPU, compute the blocks of LeNet-5 and the original crater network by a kernel that the machine's
+            C++ compiler makes, if it has one (`lit_hep.nets.lanes`).
         figures_every_n_epochs: How often TensorBoard gets figures of the validation, samples with what was predicted
             among them, beside those at the end of training; 0 never, not at the end either.
     """
@@ -54,6 +57,7 @@ class BaseTask(Learner):
         weights: str | None = None,
         compile: bool = False,
         channels_last: bool = False,
+        native: bool = True,
         figures_every_n_epochs: int = 10,
     ) -> None:
         super().__init__()
@@ -65,6 +69,9 @@ class BaseTask(Learner):
         self.net: nn.Module
         self.configure_models()
         winograd(self)
+        for net in self.modules():
+            if isinstance(net, PoolingCNN):
+                net.native = native
         self.configure_losses()
         self.configure_metrics()
         # left to itself, DDP overwrites the counts of all processes with those of the first in every step

@@ -5,8 +5,10 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from lit_hep.nets.lanes import PoolingCNN
 
-class CraterCNN(nn.Sequential):
+
+class CraterCNN(PoolingCNN):
     """The original's crater network: two convolutions, 3x3 and 2x2 pooling, a dense layer of 8 and dropout .5.
 
     Takes (B, channels, S, S) in 0..1 and returns logits (B, outputs).
@@ -31,6 +33,7 @@ class CraterCNN(nn.Sequential):
             nn.ReLU(),
             nn.Dropout(0.5),
             nn.Linear(8, outputs),
+            blocks=2,
         )
         for layer in self:
             if isinstance(layer, nn.Conv2d | nn.Linear):  # Glorot, as Keras draws them

@@ -3,9 +3,10 @@
 from torch import nn
 
 from lit_hep.nets.cpu import HalvingMaxPool
+from lit_hep.nets.lanes import PoolingCNN
 
 
-class LeNet5(nn.Sequential):
+class LeNet5(PoolingCNN):
     """Two 5x5 convolutions with pooling, then dense layers of 120, 84 and the logits.
 
     With 2 channels and one logit it has 61,091 parameters. After Y. LeCun et al., Proc. IEEE 86 (1998) 2278, with ReLU
@@ -38,6 +39,7 @@ class LeNet5(nn.Sequential):
             *norm(nn.BatchNorm1d, 84),
             nn.ReLU(),
             nn.Linear(84, outputs),
+            blocks=0 if batch_norm else 2,
         )
         for layer in self:
             if isinstance(layer, nn.Conv2d | nn.Linear):  # Glorot, as Keras draws them

@@ -1,0 +1,217 @@
+"""The kernel of small networks: its numbers and gradients are PyTorch's but for rounding; when it is used."""
+
+import shutil
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import torch
+from cases import CASES, MODEL
+from runs import checkpoint, same, table
+from torch import nn
+
+from lit_hep.cli import main
+from lit_hep.nets import native
+from lit_hep.nets.cnn import CraterCNN
+from lit_hep.nets.lanes import PoolingCNN, _kernel
+from lit_hep.nets.lenet import LeNet5
+
+LAST = torch.channels_last
+SOURCE = Path(native.__file__).with_name("lanes.cpp")
+CAPABILITY = torch.backends.cpu, "get_cpu_capability"
+NO_KERNEL = native.library(SOURCE, ("BLOCKS={1,6,6,2,3,2}",)) is None
+pytestmark = pytest.mark.skipif(NO_KERNEL, reason="needs a C++ compiler and AVX2")
+
+
+def odd_blocks():
+    """Three blocks of other sizes, one without pooling, that leave rows and columns over."""
+    layers = [nn.Conv2d(3, 5, 3), nn.MaxPool2d(2), nn.ReLU(), nn.Conv2d(5, 7, 2), nn.MaxPool2d(1), nn.ReLU()]
+    layers += [nn.Conv2d(7, 12, 4), nn.MaxPool2d(3), nn.ReLU(), nn.Flatten(), nn.Linear(12 * 2 * 3, 2)]
+    return PoolingCNN(*layers, blocks=3)
+
+
+NETS = {
+    "LeNet-5": (LeNet5, (2, 32, 32)),
+    "LeNet-5, one channel": (lambda: LeNet5(channels=1), (1, 32, 32)),
+    "crater CNN": (lambda: CraterCNN().eval(), (1, 48, 48)),
+    "crater CNN, 61 pixels": (lambda: CraterCNN(channels=2, image_size=61).eval(), (2, 61, 61)),
+    "odd blocks": (odd_blocks, (3, 24, 31)),
+}
+
+
+def taken(answer):
+    """Whether the kernel has a part in it."""
+    found, seen = [answer.grad_fn], set()
+    while found:
+        one = found.pop()
+        if type(one).__name__ == "_FeaturesBackward":
+            return True
+        found += [before for before, _ in one.next_functions if before and before not in seen]
+        seen.update(found)
+    return False
+
+
+@pytest.fixture
+def lenet():
+    torch.manual_seed(1)
+    return LeNet5()
+
+
+@pytest.fixture(params=["AVX512", "AVX2"])
+def capability(request, monkeypatch):
+    """A processor with such vectors."""
+    if request.param > torch.backends.cpu.get_cpu_capability():
+        pytest.skip("the processor has no such vectors")
+    monkeypatch.setattr(*CAPABILITY, lambda: request.param)
+    monkeypatch.setattr("lit_hep.nets.lanes._kernel", _kernel.__wrapped__)
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "channels innermost", "every other row"])
+@pytest.mark.parametrize("images", [16, 45])
+@pytest.mark.parametrize("name", NETS)
+def test_answers_and_gradients_are_pytorchs_but_for_rounding(name, images, layout, capability):
+    torch.manual_seed(1)
+    build, shape = NETS[name]
+    mine, theirs = build(), build().double()
+    theirs.load_state_dict(mine.state_dict())
+    image = torch.randn(images, *shape)
+    if layout == "channels innermost":
+        image, mine = image.to(memory_format=LAST), mine.to(memory_format=LAST)
+    elif layout == "every other row":
+        image = torch.randn(images, shape[0], 2 * shape[1], shape[2])[:, :, ::2]
+    answer, right = mine(image), theirs(image.double())
+    assert taken(answer) and not taken(right)
+    weight = torch.randn(right.shape)
+    found = torch.autograd.grad(answer, list(mine.parameters()), weight)
+    wanted = torch.autograd.grad(right, list(theirs.parameters()), weight.double())
+    for ours, other in zip([answer, *found], [right, *wanted], strict=True):
+        assert ours.shape == other.shape and (ours - other).norm() < 3e-6 * other.norm()
+
+
+def test_of_equal_pixels_the_first_learns_and_of_dead_ones_none(lenet):
+    image = torch.zeros(16, 2, 32, 32)
+    image[:, 0, 9, 9] = 1  # all else is equal
+    with torch.no_grad():
+        lenet[0].bias[:3] = 0.1  # alive where nothing is seen; the others are dead there, at exactly 0
+    wanted = []
+    for lenet.native in (True, False):
+        answer = lenet(image)
+        assert taken(answer) == lenet.native
+        wanted.append(torch.autograd.grad(answer.sum(), list(lenet.parameters())))
+    for ours, other in zip(*wanted, strict=True):
+        torch.testing.assert_close(ours, other)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_not_finite_is_passed_on_and_stays_in_its_image(value, lenet):
+    image = torch.rand(40, 2, 32, 32)
+    image[33, 1, 31, 31] = value
+    answer = lenet(image)
+    assert taken(answer)
+    lenet.native = False
+    right = lenet(image)
+    assert torch.equal(answer.isfinite(), right.isfinite()) and answer.isfinite().sum() == 39
+
+
+def test_same_numbers_for_any_number_of_threads(lenet):
+    image, threads, found = torch.rand(100, 2, 32, 32), torch.get_num_threads(), []
+    try:
+        for number in (1, 2):
+            torch.set_num_threads(number)
+            answer = lenet(image)
+            found.append([answer, *torch.autograd.grad(answer.sum(), list(lenet.parameters()))])
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(one, two) for one, two in zip(*found, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        (lambda net, image: image[:15], None),
+        (lambda net, image: image.requires_grad_(), None),
+        (lambda net, image: net.double() and image.double(), None),
+        (lambda net, image: setattr(net, "native", False) or image, None),
+        (lambda net, image: image[:, :1], "to have 2 channels"),
+        (lambda net, image: image[:, :, :28], "cannot be multiplied"),
+        (lambda net, image: image[:, :, :4], "Kernel size can't be greater"),
+        (lambda net, image: image[0], "cannot be multiplied"),
+    ],
+    ids=["few", "gradient wanted", "double", "not native", "channels", "height", "tiny", "no batch"],
+)
+def test_pytorchs_layers_take_all_else_and_say_what_is_wrong(change, error, lenet):
+    image = change(lenet, torch.rand(16, 2, 32, 32))
+    if error:
+        with pytest.raises(RuntimeError, match=error):
+            lenet(image)
+    else:
+        assert not taken(lenet(image))
+
+
+def test_not_in_halves_nor_with_batch_norm_nor_exported(lenet):
+    image = torch.rand(16, 2, 32, 32)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not taken(lenet(image))
+    assert not taken(LeNet5(batch_norm=True)(image))
+    exported = torch.export.export(lenet.eval(), (image,)).module()
+    torch.testing.assert_close(exported(image), lenet(image))
+    assert "convolution" in str(exported.graph) or "conv2d" in str(exported.graph)
+
+
+@pytest.fixture
+def empty(tmp_path, monkeypatch):
+    """Nothing has been compiled or looked for."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return lambda: native.library(SOURCE, ("BLOCKS={1,6,6,2,3,2}",))
+
+
+def test_compiled_once_by_whoever_comes_first(empty, tmp_path, monkeypatch):
+    with ThreadPoolExecutor(3) as threads:
+        assert all(list(threads.map(lambda _: empty(), range(3))))
+    names = sorted(path.suffix for path in (tmp_path / "lit_hep").iterdir())
+    assert names == [".lock", ".so"]
+    monkeypatch.setattr(native, "_compile", None)
+    assert empty()
+
+
+@pytest.mark.parametrize("missing", ["compiler", "vectors"])
+def test_without_compiler_or_vectors_pytorchs_layers_are_used(missing, empty, monkeypatch):
+    if missing == "compiler":
+        monkeypatch.setenv("CXX", "/no/such/compiler")
+    else:
+        monkeypatch.setattr(*CAPABILITY, lambda: "DEFAULT")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert empty() is None
+
+
+def test_what_cannot_be_compiled_kept_or_loaded_is_said(empty, tmp_path, monkeypatch):
+    monkeypatch.setenv("CXX", shutil.which("false"))
+    with pytest.warns(UserWarning, match=r"^lanes\.cpp is not used, PyTorch's layers are: .*false"):
+        assert empty() is None
+    monkeypatch.delenv("CXX")
+    assert empty()
+    (library,) = (tmp_path / "lit_hep").glob("*.so")
+    other = tmp_path / "other"
+    (other / "lit_hep").mkdir(parents=True)
+    (other / "lit_hep" / library.name).write_bytes(b"cut off")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(other))
+    with pytest.warns(UserWarning, match=r"PyTorch's layers are: .*\.so: file too short"):
+        assert empty() is None
+    monkeypatch.setenv("XDG_CACHE_HOME", str(library))
+    with pytest.warns(UserWarning, match="PyTorch's layers are: .*Not a directory"):
+        assert empty() is None
+
+
+def test_a_fit_learns_the_same_either_way(simulated, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    case = CASES["electron_photon"]
+    words = [*case.fit(simulated(case.task)), "--trainer.max_epochs=2"]
+    main(words)
+    main([*words, f"{MODEL}.native=false"])
+    runs = [case.run.with_name(f"version_{number}") for number in (0, 1)]
+    for mine, theirs in zip(*map(table, runs), strict=True):
+        assert float(mine["val_loss"]) == pytest.approx(float(theirs["val_loss"]), rel=1e-4)
+    weights = [checkpoint(case.checkpoints.with_name(run.name) / "last.ckpt")["state_dict"] for run in runs]
+    assert not same(*weights), "one rounds otherwise"
