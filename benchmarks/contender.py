@@ -30,7 +30,7 @@ def prepare(options: dict[str, Any]) -> tuple[dict[str, Any], Callable[[], float
 
     workload, device = WORKLOADS[options["workload"]], options["device"]
     if options["kind"] == "naive":
-        task, _ = build(workload.configs)
+        task, _ = build(workload.configs, native=False)
         about = {"parameters": parameters(task), "images": options["images"]}
         run = naive(task, tuple(options["shape"]), options["images"], options["batch"], device)
         return about, run

@@ -30,6 +30,7 @@ _BARE: dict[str, tuple[dict[str, bool], int]] = {
     "the same, compiled": ({**_LAST, "compile": True}, 1024),
 }
 """Bare loops that are tried: variant, and MiB up to which blocks are kept; where any are, denormal numbers are zero."""
+_PYTORCHS = "--model.init_args.native=false"
 _LARGE = {"pix2pix", "alexnet", "vgg11", "vgg19"}
 _FEW = ("fused, freed memory kept",)
 """Bare loops of large networks: ten contenders of 2 to 5 GB each are more than a desktop has."""
@@ -68,7 +69,7 @@ def _compare(name: str, batch: int, settings: Settings, roofline: Roofline, tabl
         seen = {"shape": _COLOURED.get(name, mine.about["shape"]), "images": mine.about["images"]}
         peers = {"lit_hep, fit": mine}
         for title, (variant, kept) in bare.items():
-            words = [*common["words"], f"--memory.keep_mib={kept}", f"--flush_denormals={kept > 0}"]
+            words = [*common["words"], f"--memory.keep_mib={kept}", f"--flush_denormals={kept > 0}", _PYTORCHS]
             options = {"variant": variant | {"flush": kept > 0}, "words": words}
             peers[f"bare, {title}"] = start(sys.executable, "benchmarks.contender", kind="bare", **options)
         peers["naive Lightning"] = start(sys.executable, "benchmarks.contender", kind="naive", **seen)

@@ -75,8 +75,13 @@ WORKLOADS = {
 }
 
 
-def build(configs: Sequence[str]) -> tuple[BaseTask, dict[str, Any]]:
-    """The task of some configurations with random weights, as it is trained but not compiled; options of its data."""
+def build(configs: Sequence[str], **options: Any) -> tuple[BaseTask, dict[str, Any]]:
+    """The task of some configurations with random weights, as it is trained but not compiled; options of its data.
+
+    Args:
+        configs: Shipped ones, in layers.
+        options: More of the task.
+    """
     model: dict[str, Any] = {}
     data: dict[str, Any] = {}
     for name in configs:
@@ -84,7 +89,8 @@ def build(configs: Sequence[str]) -> tuple[BaseTask, dict[str, Any]]:
         model |= content["model"]["init_args"]
         data |= content["data"]["init_args"]
         kind = content["model"]["class_path"].rpartition(".")[2]
-    task: BaseTask = getattr(lit_hep, kind)(**{name: value for name, value in model.items() if type(value) is not dict})
+    plain = {name: value for name, value in model.items() if type(value) is not dict}
+    task: BaseTask = getattr(lit_hep, kind)(**plain | options)
     if task.hparams["channels_last"]:
         task.to(memory_format=torch.channels_last)
     return task, data

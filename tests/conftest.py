@@ -128,3 +128,27 @@ def here(home, tmp_path, monkeypatch):
     shutil.copytree(home, tmp_path, symlinks=True, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(params=["AVX512", "AVX2"])
+def vectors(request, monkeypatch):
+    """Kernels are compiled for a processor with these."""
+    import torch
+
+    from lit_hep.nets import lanes, winograd
+
+    if request.param > torch.backends.cpu.get_cpu_capability() or not shutil.which(os.environ.get("CXX", "c++")):
+        pytest.skip("the processor has no such vectors, or there is no C++ compiler")
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: request.param)
+    for module in (lanes, winograd):
+        monkeypatch.setattr(module, "_kernel", cache(module._kernel.__wrapped__))
+
+
+@pytest.fixture
+def threads():
+    """A function that sets how many threads PyTorch has in this test."""
+    import torch
+
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)

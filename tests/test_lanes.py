@@ -1,10 +1,5 @@
 """The kernel of small networks: its numbers and gradients are PyTorch's but for rounding; when it is used."""
 
-import shutil
-import warnings
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-
 import pytest
 import torch
 from cases import CASES, MODEL
@@ -12,16 +7,11 @@ from runs import checkpoint, same, table
 from torch import nn
 
 from lit_hep.cli import main
-from lit_hep.nets import native
 from lit_hep.nets.cnn import CraterCNN
-from lit_hep.nets.lanes import PoolingCNN, _kernel
+from lit_hep.nets.lanes import PoolingCNN, lanes
 from lit_hep.nets.lenet import LeNet5
 
 LAST = torch.channels_last
-SOURCE = Path(native.__file__).with_name("lanes.cpp")
-CAPABILITY = torch.backends.cpu, "get_cpu_capability"
-NO_KERNEL = native.library(SOURCE, ("BLOCKS={1,6,6,2,3,2}",)) is None
-pytestmark = pytest.mark.skipif(NO_KERNEL, reason="needs a C++ compiler and AVX2")
 
 
 def odd_blocks():
@@ -40,6 +30,11 @@ NETS = {
 }
 
 
+def native_(net):
+    lanes(net)
+    return net
+
+
 def taken(answer):
     """Whether the kernel has a part in it."""
     found, seen = [answer.grad_fn], set()
@@ -55,26 +50,17 @@ def taken(answer):
 @pytest.fixture
 def lenet():
     torch.manual_seed(1)
-    return LeNet5()
-
-
-@pytest.fixture(params=["AVX512", "AVX2"])
-def capability(request, monkeypatch):
-    """A processor with such vectors."""
-    if request.param > torch.backends.cpu.get_cpu_capability():
-        pytest.skip("the processor has no such vectors")
-    monkeypatch.setattr(*CAPABILITY, lambda: request.param)
-    monkeypatch.setattr("lit_hep.nets.lanes._kernel", _kernel.__wrapped__)
+    return native_(LeNet5())
 
 
 @pytest.mark.parametrize("layout", ["contiguous", "channels innermost", "every other row"])
 @pytest.mark.parametrize("images", [16, 45])
 @pytest.mark.parametrize("name", NETS)
-def test_answers_and_gradients_are_pytorchs_but_for_rounding(name, images, layout, capability):
+def test_answers_and_gradients_are_pytorchs_but_for_rounding(name, images, layout, vectors):
     torch.manual_seed(1)
     build, shape = NETS[name]
-    mine, theirs = build(), build().double()
-    theirs.load_state_dict(mine.state_dict())
+    mine, theirs = native_(build()), build()
+    theirs.double().load_state_dict(mine.state_dict())
     image = torch.randn(images, *shape)
     if layout == "channels innermost":
         image, mine = image.to(memory_format=LAST), mine.to(memory_format=LAST)
@@ -114,15 +100,12 @@ def test_what_is_not_finite_is_passed_on_and_stays_in_its_image(value, lenet):
     assert torch.equal(answer.isfinite(), right.isfinite()) and answer.isfinite().sum() == 39
 
 
-def test_same_numbers_for_any_number_of_threads(lenet):
-    image, threads, found = torch.rand(100, 2, 32, 32), torch.get_num_threads(), []
-    try:
-        for number in (1, 2):
-            torch.set_num_threads(number)
-            answer = lenet(image)
-            found.append([answer, *torch.autograd.grad(answer.sum(), list(lenet.parameters()))])
-    finally:
-        torch.set_num_threads(threads)
+def test_same_numbers_for_any_number_of_threads(lenet, threads):
+    net, image, found = native_(PoolingCNN(*list(lenet)[:7], blocks=2)), torch.rand(100, 2, 32, 32), []
+    for number in (1, 2):
+        threads(number)
+        features = net(image)
+        found.append([features, *torch.autograd.grad(features.sum(), list(net.parameters()))])
     assert all(torch.equal(one, two) for one, two in zip(*found, strict=True))
 
 
@@ -153,55 +136,10 @@ def test_not_in_halves_nor_with_batch_norm_nor_exported(lenet):
     image = torch.rand(16, 2, 32, 32)
     with torch.autocast("cpu", torch.bfloat16):
         assert not taken(lenet(image))
-    assert not taken(LeNet5(batch_norm=True)(image))
+    assert not taken(native_(LeNet5(batch_norm=True))(image))
     exported = torch.export.export(lenet.eval(), (image,)).module()
     torch.testing.assert_close(exported(image), lenet(image))
     assert "convolution" in str(exported.graph) or "conv2d" in str(exported.graph)
-
-
-@pytest.fixture
-def empty(tmp_path, monkeypatch):
-    """Nothing has been compiled or looked for."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    return lambda: native.library(SOURCE, ("BLOCKS={1,6,6,2,3,2}",))
-
-
-def test_compiled_once_by_whoever_comes_first(empty, tmp_path, monkeypatch):
-    with ThreadPoolExecutor(3) as threads:
-        assert all(list(threads.map(lambda _: empty(), range(3))))
-    names = sorted(path.suffix for path in (tmp_path / "lit_hep").iterdir())
-    assert names == [".lock", ".so"]
-    monkeypatch.setattr(native, "_compile", None)
-    assert empty()
-
-
-@pytest.mark.parametrize("missing", ["compiler", "vectors"])
-def test_without_compiler_or_vectors_pytorchs_layers_are_used(missing, empty, monkeypatch):
-    if missing == "compiler":
-        monkeypatch.setenv("CXX", "/no/such/compiler")
-    else:
-        monkeypatch.setattr(*CAPABILITY, lambda: "DEFAULT")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert empty() is None
-
-
-def test_what_cannot_be_compiled_kept_or_loaded_is_said(empty, tmp_path, monkeypatch):
-    monkeypatch.setenv("CXX", shutil.which("false"))
-    with pytest.warns(UserWarning, match=r"^lanes\.cpp is not used, PyTorch's layers are: .*false"):
-        assert empty() is None
-    monkeypatch.delenv("CXX")
-    assert empty()
-    (library,) = (tmp_path / "lit_hep").glob("*.so")
-    other = tmp_path / "other"
-    (other / "lit_hep").mkdir(parents=True)
-    (other / "lit_hep" / library.name).write_bytes(b"cut off")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(other))
-    with pytest.warns(UserWarning, match=r"PyTorch's layers are: .*\.so: file too short"):
-        assert empty() is None
-    monkeypatch.setenv("XDG_CACHE_HOME", str(library))
-    with pytest.warns(UserWarning, match="PyTorch's layers are: .*Not a directory"):
-        assert empty() is None
 
 
 def test_a_fit_learns_the_same_either_way(simulated, tmp_path, monkeypatch):

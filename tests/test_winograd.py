@@ -16,44 +16,37 @@ def taken(answer):
     return type(answer.grad_fn).__name__ == "_WinogradBackward"
 
 
-def layers(bias=True, side=3):
+def layers(bias=True, side=3, inputs=64, outputs=96):
     """Ours, and PyTorch's with the same weights in double precision."""
     torch.manual_seed(1)
-    theirs = nn.Conv2d(64, 128, side, padding=1, bias=bias)
-    mine = WinogradConv(64, 128, side, padding=1, bias=bias)
+    theirs = nn.Conv2d(inputs, outputs, side, padding=1, bias=bias)
+    mine = WinogradConv(inputs, outputs, side, padding=1, bias=bias)
     mine.load_state_dict(theirs.state_dict())
     return mine.to(memory_format=LAST), theirs.double()
 
 
-@pytest.mark.parametrize("kept", [2**25, 1])  # values of sums: one part and kept, or an image at a time and anew
+@pytest.mark.parametrize("shared", [1, 2**40])  # sums of the weights from which on threads share all work, times 2
+@pytest.mark.parametrize("number", [1, 2])
 @pytest.mark.parametrize("side", [3, 4])
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("shape", [(2, 64, 28, 24), (1, 64, 35, 33), (3, 64, 14, 36), (64, 64, 4, 4)])
-def test_answers_and_gradients_are_pytorchs_but_for_rounding(shape, bias, side, kept, monkeypatch):
-    monkeypatch.setattr("lit_hep.nets.winograd._SUMS", kept)
-    mine, theirs = layers(bias, side)
+@pytest.mark.parametrize("shape", [(2, 64, 28, 24), (1, 32, 35, 33), (3, 64, 14, 36), (64, 32, 4, 4), (1, 32, 120, 60)])
+def test_answers_and_gradients_are_pytorchs_but_for_rounding(
+    shape, bias, side, number, shared, vectors, threads, monkeypatch
+):
+    threads(number)
+    monkeypatch.setattr("lit_hep.nets.winograd._SHARED", shared)
+    mine, theirs = layers(bias, side, shape[1])
     image = torch.randn(shape).to(memory_format=LAST).requires_grad_()
     exact = image.detach().double().requires_grad_()
     answer, right = mine(image), theirs(exact)
     weight = torch.randn(right.shape)  # of another layout than the answer
     assert taken(answer) and answer.is_contiguous(memory_format=LAST)
-    found = torch.autograd.grad(answer, [image, *mine.parameters()], weight)
-    wanted = torch.autograd.grad(right, [exact, *theirs.parameters()], weight.double())
-    for ours, other in zip([answer, *found], [right, *wanted], strict=True):
-        assert ours.shape == other.shape and (ours - other).norm() < 1e-5 * other.norm()
-
-
-def test_of_large_batches_no_sums_are_kept(monkeypatch):
-    def kept(images):
-        sizes = []
-        image = torch.randn(images, 64, 32, 32).to(memory_format=LAST)
-        with torch.autograd.graph.saved_tensors_hooks(lambda value: sizes.append(value.numel()) or value, lambda x: x):
-            mine(image)
-        return sum(sizes) - 36 * 64 * 128  # but for the taps'
-
-    mine, _ = layers()
-    monkeypatch.setattr("lit_hep.nets.winograd._SUMS", 2 * 36 * 8 * 8 * 128)
-    assert kept(2) == 2 * 36 * 8 * 8 * 64 and kept(3) == 3 * 64 * 32 * 32
+    for _ in range(2):  # with the weights' channels innermost, and their columns
+        found = torch.autograd.grad(answer, [image, *mine.parameters()], weight)
+        wanted = torch.autograd.grad(right, [exact, *theirs.parameters()], weight.double(), retain_graph=True)
+        for ours, other in zip([answer, *found], [right, *wanted], strict=True):
+            assert ours.shape == other.shape and (ours - other).norm() < 1e-5 * other.norm()
+        answer = mine.to(memory_format=torch.contiguous_format)(image)
 
 
 @pytest.mark.parametrize("height", [32, 35])
@@ -94,11 +87,11 @@ def test_halves_go_pytorchs_way():
         assert mine(torch.randn(1, 64, 40, 40).to(memory_format=LAST)).dtype == torch.bfloat16
 
 
-def test_wide_convolutions_are_replaced_and_nothing_else():
-    wide = nn.Sequential(nn.Conv2d(64, 128, 3, padding=1), nn.Conv2d(128, 64, 4, padding=1))
+def test_convolutions_that_gain_are_replaced_and_nothing_else():
+    fit = nn.Sequential(nn.Conv2d(32, 96, 3, padding=1), nn.Conv2d(128, 64, 4, padding=1))
     others = [
-        nn.Conv2d(64, 64, 3, padding=1),
-        nn.Conv2d(32, 256, 3, padding=1),
+        nn.Conv2d(48, 64, 3, padding=1),
+        nn.Conv2d(64, 16, 3, padding=1),
         nn.Conv2d(64, 128, 3),
         nn.Conv2d(64, 128, 3, padding=1, stride=2),
         nn.Conv2d(64, 128, 3, padding=1, dilation=2),
@@ -108,13 +101,15 @@ def test_wide_convolutions_are_replaced_and_nothing_else():
         nn.Conv2d(64, 128, (3, 4), padding=1),
         nn.ConvTranspose2d(64, 128, 3, padding=1),
     ]
-    winograd(nn.Sequential(*wide, *others))
-    assert {type(layer) for layer in wide} == {WinogradConv}
+    winograd(nn.Sequential(*fit, *others))
+    assert {type(layer) for layer in fit} == {WinogradConv}
     assert not any(isinstance(layer, WinogradConv) for layer in others)
 
 
-def test_tasks_have_it():
-    assert sum(isinstance(layer, WinogradConv) for layer in CCDUNet(net="original", width=32).modules()) == 11
+@pytest.mark.parametrize(("native", "number"), [(True, 17), (False, 0)])
+def test_tasks_have_it_if_wanted(native, number):
+    net = CCDUNet(net="original", width=32, native=native)
+    assert sum(isinstance(layer, WinogradConv) for layer in net.modules()) == number
 
 
 def test_a_network_learns_alike():

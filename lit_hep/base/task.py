@@ -17,7 +17,7 @@ from lit_hep.base.products import show_figures
 from lit_hep.data.seeds import run_seed, seed_all
 from lit_hep.errors import ConfigError
 from lit_hep.evaluation.export import Interface
-from lit_hep.nets.lanes import PoolingCNN
+from lit_hep.nets.lanes import lanes
 from lit_hep.nets.winograd import winograd
 from lit_hep.training.memory import give_back
 from lit_hep.training.processes import average_batch_norm
@@ -41,10 +41,10 @@ class BaseTask(Learner):
         scheduler_interval: Whether other schedulers move every epoch or every step.
         weights: Checkpoint whose network a new run starts from.
         compile: Compile the network (torch.compile).
-        channels_last: Keep images and weights with the channels innermost; on a CPU wide convolutions then multiply
-            less (`lit_hep.nets.winograd`).
-        native: On a CPU, compute the blocks of LeNet-5 and the original crater network by a kernel that the machine's
-            C++ compiler makes, if it has one (`lit_hep.nets.lanes`).
+        channels_last: Keep images and weights with the channels innermost.
+        native: On a CPU, use kernels that the machine's C++ compiler makes, if it has one: for LeNet-5 and the original
+            crater network (`lit_hep.nets.lanes`), and for convolutions with `channels_last`, which then multiply less
+            (`lit_hep.nets.winograd`).
         figures_every_n_epochs: How often TensorBoard gets figures of the validation, samples with what was predicted
             among them, beside those at the end of training; 0 never, not at the end either.
     """
@@ -68,10 +68,9 @@ class BaseTask(Learner):
         self._drawn: int | None = None
         self.net: nn.Module
         self.configure_models()
-        winograd(self)
-        for net in self.modules():
-            if isinstance(net, PoolingCNN):
-                net.native = native
+        if native:
+            lanes(self)
+            winograd(self)
         self.configure_losses()
         self.configure_metrics()
         # left to itself, DDP overwrites the counts of all processes with those of the first in every step

@@ -2,8 +2,9 @@
 // A group of images goes through all blocks while it is in the cache; BLOCKS says what they are.
 
 #include <algorithm>
-#include <cstdint>
 #include <iterator>
+
+#include "vectors.h"
 
 namespace {
 
@@ -20,13 +21,6 @@ struct Block {
 constexpr Block blocks[] = {BLOCKS};
 constexpr int count = std::size(blocks);
 
-#ifdef __AVX512F__
-constexpr int lanes = 16, registers = 24;  // of 32: sums alone, the others hold what is multiplied
-#else
-constexpr int lanes = 8, registers = 12;  // of 16
-#endif
-
-typedef float Vector __attribute__((vector_size(4 * lanes), may_alias));
 typedef int32_t Numbers __attribute__((vector_size(4 * lanes), may_alias));
 typedef int8_t Places __attribute__((vector_size(lanes), may_alias));
 
@@ -34,8 +28,6 @@ constexpr int divisor(int number, int most) {
   while (number % most) --most;
   return most;
 }
-
-#define UNROLLED _Pragma("GCC unroll 32") for
 
 // What backward needs of a group: for each block what it was given, and from where in its window each answer came.
 template <int N>
@@ -77,14 +69,14 @@ void forward(Kept<N>& kept, const Weights<N>& weights) {
       for (int j = 0; j < block.across(); ++j) {
         Vector sums[pool * pool][tile];
         UNROLLED(int p = 0; p < pool * pool; ++p)
-          UNROLLED(int o = 0; o < tile; ++o) sums[p][o] = Vector{} + weights.bias[first + o];
+          UNROLLED(int o = 0; o < tile; ++o) sums[p][o] = all(weights.bias[first + o]);
         const float* tap = weights.taps[first / tile][0];
         for (int c = 0; c < block.inputs; ++c)
           for (int y = 0; y < block.kernel; ++y) {
             const Vector* row = kept.given + (c * block.height + i * pool + y) * block.width + j * pool;
             UNROLLED(int x = 0; x < block.kernel; ++x, tap += tile)
               UNROLLED(int o = 0; o < tile; ++o) {
-                Vector factor = Vector{} + tap[o];
+                Vector factor = all(tap[o]);
                 UNROLLED(int p = 0; p < pool * pool; ++p)
                   sums[p][o] += row[p / pool * block.width + p % pool + x] * factor;
               }
@@ -181,7 +173,7 @@ inline void of_given(Gradients<N>& gradients, const float* weights, int i) {
             const float* tap = weights + o * block.taps() + (first * kernel + y - p) * kernel;
             UNROLLED(int x = 0; x < kernel; ++x)
               UNROLLED(int c = 0; c < tile; ++c) {
-                Vector factor = Vector{} + tap[c * kernel * kernel + x];
+                Vector factor = all(tap[c * kernel * kernel + x]);
                 UNROLLED(int k = 0; k < part; ++k) sums[k + x][c] += answers[k] * factor;
               }
           }

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from lit_hep.nets.cpu import elsewhere
-from lit_hep.nets.native import library as compiled
+from lit_hep.nets.native import library
 
 _IMAGES = 16
 """Of a batch; of fewer, most of a vector would be empty."""
@@ -32,7 +32,7 @@ class PoolingCNN(nn.Sequential):
         blocks: How many.
     """
 
-    native = True
+    native = False
     """Whether the kernel is to be used."""
 
     def __init__(self, *layers: nn.Module, blocks: int) -> None:
@@ -58,6 +58,13 @@ class PoolingCNN(nn.Sequential):
         return plain and image.shape[0] >= _IMAGES and image.shape[1] == self._blocks[0][0]
 
 
+def lanes(net: nn.Module) -> None:
+    """Have those parts of a network that can use the kernel."""
+    for part in net.modules():
+        if isinstance(part, PoolingCNN):
+            part.native = True
+
+
 _Sizes = tuple[int, int, int, int]
 """Of a block: channels of its images and of its answers, side of the kernel and of the pooling."""
 
@@ -70,12 +77,12 @@ def _sizes(convolution: Any, pool: Any) -> _Sizes:
 class _Kernel:
     """The functions of the library that has been compiled for these blocks and images."""
 
-    def __init__(self, library: ctypes.CDLL, features: int) -> None:
+    def __init__(self, compiled: ctypes.CDLL, features: int) -> None:
         self.features = features
         sizes = ("group_size", "kept_bytes", "gradient_size")
-        self.images, self.kept, self.learnt = (ctypes.c_int64.in_dll(library, name).value for name in sizes)
+        self.images, self.kept, self.learnt = (ctypes.c_int64.in_dll(compiled, name).value for name in sizes)
         pointer, number, threads = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
-        self.forward, self.backward = library.images_to_features, library.gradients_of_groups
+        self.forward, self.backward = compiled.images_to_features, compiled.gradients_of_groups
         self.forward.argtypes = [pointer, pointer, number, pointer, pointer, pointer, threads]
         self.backward.argtypes = [pointer, number, pointer, pointer, pointer, threads]
         self.forward.restype = self.backward.restype = None
@@ -92,8 +99,8 @@ def _kernel(blocks: Sequence[_Sizes], height: int, width: int) -> _Kernel | None
         height, width = ((side - kernel + 1) // pool for side in (height, width))
         if min(height, width) < 1:
             return None
-    library = compiled(Path(__file__).with_suffix(".cpp"), (f"BLOCKS={','.join(words)}",))
-    return None if library is None else _Kernel(library, outputs * height * width)
+    compiled = library(Path(__file__).with_suffix(".cpp"), (f"BLOCKS={','.join(words)}",))
+    return None if compiled is None else _Kernel(compiled, outputs * height * width)
 
 
 class _Features(torch.autograd.Function):

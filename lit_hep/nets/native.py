@@ -24,7 +24,7 @@ def library(source: Path, definitions: Sequence[str] = ()) -> ctypes.CDLL | None
     ``default`` has no library used.
 
     Args:
-        source: C++20 and OpenMP, no other libraries.
+        source: C++20 and OpenMP, and headers beside it; no other libraries.
         definitions: Of macros, as in ``N=3``.
     """
     processor = _PROCESSORS.get(torch.backends.cpu.get_cpu_capability())
@@ -33,7 +33,8 @@ def library(source: Path, definitions: Sequence[str] = ()) -> ctypes.CDLL | None
         return None
     words = [compiler, "-std=c++20", "-O3", f"-march={processor}", "-fopenmp", "-fPIC", "-shared"]
     words += [str(source), *(f"-D{one}" for one in definitions)]
-    name = hashlib.sha256("\0".join([source.read_text(), *words]).encode()).hexdigest()[:16]
+    texts = [path.read_text() for path in (source, *sorted(source.parent.glob("*.h")))]
+    name = hashlib.sha256("\0".join([*texts, *words]).encode()).hexdigest()[:16]
     folder = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "lit_hep"
     place = folder / f"{source.stem}-{name}.so"
     try:

@@ -1,14 +1,17 @@
-"""Convolutions with a quarter of the multiplications, for wide layers on a CPU."""
+"""Convolutions with a quarter of the multiplications, by a kernel on a CPU."""
 
+import ctypes
 from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from lit_hep.nets.cpu import elsewhere
+from lit_hep.nets.native import library
 
 _TILE = 4
 """Rows and columns of an answer that are computed together."""
@@ -16,10 +19,12 @@ _PADDING = 1
 """Rows and columns of zeros on each side of an image."""
 _POINTS = {3: (0, 1, -1, 2, -2), 4: (0, 1, -1, 2, -2, 0.5)}
 """Of each side that a kernel may have, where polynomials are taken; infinity comes to them."""
+_CHANNELS = 32
+"""Those of images and answers are multiples of it."""
 _PIXELS = 1024
 """Of a batch; with fewer, to transform the weights costs more than it saves."""
-_SUMS = 2**25
-"""Values at most that are kept for the gradients; of larger batches they are computed anew, some images at a time."""
+_OWN, _SHARED = 2**18, 2**22
+"""Sums that a thread works on by itself; that all threads work on together where the weights have half as many."""
 
 
 class WinogradConv(nn.Conv2d):
@@ -27,22 +32,23 @@ class WinogradConv(nn.Conv2d):
 
     Each 6x6 pixels, four apart, are turned into 36 sums and the 3x3 taps into as many, which are multiplied as 36
     products of matrices: 36 multiplications for 16 pixels, not 144; with 4x4 taps 49, not 256. After A. Lavin and S.
-    Gray, arXiv:1509.09308. Answers and gradients are off by 1e-6 to 4e-6 of their size, PyTorch's by 1e-7 to 1e-6. It
-    takes up to 128 MiB a layer for the sums. Float32 images with the channels innermost only; others, few pixels and
-    halves go PyTorch's way.
+    Gray, arXiv:1509.09308, by a kernel that is compiled with the first batch in a second (`lit_hep.nets.native`).
+    Answers and gradients are off by 1e-6 to 4e-6 of their size, PyTorch's by 1e-7 to 1e-6. Float32 images with the
+    channels innermost only; others, few pixels and halves go PyTorch's way.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to (B, K, H, W)."""
+        """(B, C, H, W) to (B, K, H, W), or one row and column less by 4x4 taps."""
         if (
             elsewhere(x)
             or x.dtype != torch.float32
             or torch.is_autocast_enabled("cpu")
             or not x.is_contiguous(memory_format=torch.channels_last)
             or not _pays(*x.shape)
+            or (kernel := _kernel(self.kernel_size[0])) is None
         ):
             return super().forward(x)
-        y: Tensor = _Winograd.apply(x, self.weight, self.bias)
+        y: Tensor = _Winograd.apply(x, self.weight, self.bias, kernel)
         return y
 
 
@@ -57,8 +63,7 @@ def _suits(layer: nn.Conv2d) -> bool:
     plain = layer.stride == layer.dilation == (1, 1) and layer.groups == 1
     framed = layer.padding == (_PADDING, _PADDING) and layer.padding_mode == "zeros"
     square = layer.kernel_size in {(side, side) for side in _POINTS}
-    narrow, wide = sorted((layer.in_channels, layer.out_channels))
-    return plain and framed and square and narrow >= 64 and wide >= 128
+    return plain and framed and square and layer.in_channels % _CHANNELS == layer.out_channels % _CHANNELS == 0
 
 
 def _pays(batch: int, channels: int, height: int, width: int) -> bool:
@@ -77,104 +82,115 @@ def _powers(points: Sequence[float], count: int) -> Tensor:
     return torch.cat([finite, torch.eye(count, dtype=torch.float64)[-1:]])
 
 
-def _twice(matrix: Tensor) -> Tensor:
-    """What a matrix makes of columns, made of rows and columns: of areas with all pixels in one line."""
-    return torch.kron(matrix, matrix).float()
+class _Kernel:
+    """The functions of the library for r x r taps, with tensors in their place.
+
+    Args:
+        compiled: The library.
+        r: Rows and columns of the taps.
+    """
+
+    def __init__(self, compiled: ctypes.CDLL, r: int) -> None:
+        self.r, self.points = r, (_TILE + r - 1) ** 2
+        pointer, number, integer, flag = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int, ctypes.c_bool
+        self._sum_taps, self._of_taps = compiled.sum_taps, compiled.gradient_of_taps
+        self._convolve, self._of_sums = compiled.convolve, compiled.gradient_of_sums
+        self._sum_taps.argtypes = self._of_taps.argtypes = [pointer, pointer, number, number, pointer, integer]
+        self._convolve.argtypes = [*[pointer] * 4, integer, pointer, pointer, number, flag, integer]
+        self._of_sums.argtypes = [*[pointer] * 3, integer, pointer, pointer, number, flag, integer]
+        for function in (self._sum_taps, self._of_taps, self._convolve, self._of_sums):
+            function.restype = None
+
+    def answer(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """(B, C, H, W) to (B, K, H', W') by a weight (K, C, r, r)."""
+        place = weight.data_ptr(), weight.transpose(0, 1).stride()
+        return self._convolved(x, weight.shape[0], place, bias, _PADDING)
+
+    def gradient_of_images(self, gradient: Tensor, weight: Tensor) -> Tensor:
+        """(B, K, H', W') to (B, C, H, W): by the taps turned by half a circle, last row and column first."""
+        *channels, rows, columns = weight.stride()
+        last = weight.data_ptr() + (self.r - 1) * (rows + columns) * weight.element_size()
+        return self._convolved(gradient, weight.shape[1], (last, (*channels, -rows, -columns)), None, self.r - 2)
+
+    def gradient_of_weight(self, x: Tensor, gradient: Tensor, weight: Tensor) -> Tensor:
+        """Of a weight (K, C, r, r), in its layout."""
+        (outputs, inputs), threads, made = weight.shape[:2], torch.get_num_threads(), torch.empty_like(weight)
+        room, together, shared = self._room(x, gradient, threads)
+        sums = (torch.empty if shared else torch.zeros)(1 if shared else threads, self.points * inputs * outputs)
+        about = _PADDING, sums.data_ptr(), room.data_ptr(), together, shared, threads
+        self._of_sums(_sizes(x, gradient), x.data_ptr(), gradient.data_ptr(), *about)
+        total = sums[0] if shared else sums.sum(0)
+        place = made.data_ptr(), _numbers(*made.transpose(0, 1).stride())
+        self._of_taps(*place, inputs, outputs, total.data_ptr(), threads)
+        return made
+
+    def _convolved(
+        self, x: Tensor, outputs: int, taps: tuple[int, Sequence[int]], bias: Tensor | None, padding: int
+    ) -> Tensor:
+        """With so many zeros on each side, by taps at a place with strides of input, output, row and column."""
+        (batch, inputs, *sides), threads = x.shape, torch.get_num_threads()
+        shape = (batch, outputs, *(side + 2 * padding - self.r + 1 for side in sides))
+        y = torch.empty(shape, memory_format=torch.channels_last)
+        sums = torch.empty(self.points * inputs * outputs)
+        self._sum_taps(taps[0], _numbers(*taps[1]), inputs, outputs, sums.data_ptr(), threads)
+        room, together, shared = self._room(x, y, threads)
+        offset = None if bias is None else bias.data_ptr()
+        about = padding, y.data_ptr(), room.data_ptr(), together, shared, threads
+        self._convolve(_sizes(x, y), x.data_ptr(), sums.data_ptr(), offset, *about)
+        return y
+
+    def _room(self, x: Tensor, y: Tensor, threads: int) -> tuple[Tensor, int, bool]:
+        """Room for sums of x and y, for how many tiles it is, and whether threads share it: else each has its own."""
+        (batch, outputs, height, width), inputs = y.shape, x.shape[1]
+        values, tiles = self.points * (inputs + outputs), batch * _tiles(height) * _tiles(width)
+        shared = self.points * inputs * outputs > _SHARED // 2
+        together = max(48, (_SHARED if shared else _OWN) // values)
+        together = -(-min(together, tiles if shared else -(-tiles // threads)) // 12) * 12
+        return torch.empty((1 if shared else threads) * together * values), together, shared
 
 
-# of n x n pixels (n², n²), of the taps (n², r²) and of the sums (16, n²), for each r
-_OF_PIXELS = {r: _twice(_powers(points, len(points) + 1).inverse().T) for r, points in _POINTS.items()}
-_OF_TAPS = {r: _twice(_powers(points, r)) for r, points in _POINTS.items()}
-_OF_SUMS = {r: _twice(_powers(points, _TILE).T) for r, points in _POINTS.items()}
+@cache
+def _kernel(r: int) -> _Kernel | None:
+    points = _POINTS[r]
+    matrices = {
+        "PIXELS": _powers(points, len(points) + 1).inverse().T.round(decimals=12),  # zeros are zeros
+        "TAPS": _powers(points, r),
+        "SUMS": _powers(points, _TILE).T,
+    }
+    words = [f"{name}={str(matrix.tolist()).translate(_BRACES)}" for name, matrix in matrices.items()]
+    compiled = library(Path(__file__).with_suffix(".cpp"), (f"SIDE={_TILE + r - 1}", *words))
+    return None if compiled is None else _Kernel(compiled, r)
+
+
+_BRACES = str.maketrans("[]", "{}", " ")
 
 
 class _Winograd(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        (batch, inputs, height, width), (outputs, _, r, _) = x.shape, weight.shape
-        down, across, n = _tiles(height), _tiles(width), _TILE + r - 1
-        images = max(1, _SUMS // (n * n * down * across * max(inputs, outputs)))
-        taps = (_OF_TAPS[r] @ weight.permute(2, 3, 0, 1).reshape(r * r, -1)).view(n * n, outputs, inputs)
-        answer = _blank(batch, outputs, down, across)
-        for part, place in zip(torch.split(x, images), torch.split(answer, images), strict=True):
-            pixels = _summed(part, r)
-            sums = torch.bmm(pixels, taps.transpose(1, 2))
-            if bias is not None:
-                sums[n + 1] += bias  # of point 1 in rows and columns, which all 16 answers have once
-            tiles = (_OF_SUMS[r] @ sums.view(n * n, -1)).view(_TILE, _TILE, -1, down, across, outputs)
-            _join(tiles, place)
-        ctx.save_for_backward(x if images < batch else pixels, taps)
-        ctx.about = r, images, x.shape
-        lost = r - 1 - 2 * _PADDING
-        return _cut(answer, height - lost, width - lost)
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, kernel: _Kernel) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.kernel = kernel
+        return kernel.answer(x, weight, bias)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        seen, taps = ctx.saved_tensors
-        r, images, (batch, inputs, height, width) = ctx.about
-        outputs, down, across, n = taps.shape[1], _tiles(height), _tiles(width), _TILE + r - 1
-        wanted_x, wanted_weight, wanted_bias = ctx.needs_input_grad
-        below, right = _TILE * down - gradient.shape[2], _TILE * across - gradient.shape[3]
-        of_x = _blank(batch, inputs, down, across) if wanted_x else None
-        of_taps = torch.empty_like(taps) if wanted_weight else None
-        of_bias = gradient.new_zeros(outputs) if wanted_bias else None
-        for number, part in enumerate(torch.split(gradient, images)):
-            filled = F.pad(part.permute(0, 2, 3, 1), (0, 0, 0, right, 0, below))
-            tiles = filled.reshape(-1, down, _TILE, across, _TILE, outputs).permute(2, 4, 0, 1, 3, 5)
-            sums = (_OF_SUMS[r].T @ tiles.reshape(_TILE**2, -1)).view(n * n, -1, outputs)
-            first = number * images
-            if of_x is not None:
-                given = (_OF_PIXELS[r].T @ torch.bmm(sums, taps).view(n * n, -1)).view(n, n, -1, down, across, inputs)
-                _join(_overlapping(_overlapping(given, 0), 1), of_x[first : first + images])
-            if of_taps is not None:
-                pixels = seen if images >= batch else _summed(seen[first : first + images], r)
-                of_taps.baddbmm_(sums.transpose(1, 2), pixels, beta=float(number > 0))
-            if of_bias is not None:
-                of_bias += sums[n + 1].sum(0)
-        of_weight = None
-        if of_taps is not None:
-            of_weight = (_OF_TAPS[r].T @ of_taps.view(n * n, -1)).view(r, r, outputs, inputs).permute(2, 3, 0, 1)
-            of_weight = of_weight.contiguous(memory_format=torch.channels_last)
-        return None if of_x is None else _cut(of_x, height, width), of_weight, of_bias
+        (x, weight), kernel = ctx.saved_tensors, ctx.kernel
+        gradient = gradient.contiguous(memory_format=torch.channels_last)
+        of_x, of_weight, of_bias, _ = ctx.needs_input_grad
+        return (
+            kernel.gradient_of_images(gradient, weight) if of_x else None,
+            kernel.gradient_of_weight(x, gradient, weight) if of_weight else None,
+            gradient.sum((0, 2, 3)) if of_bias else None,
+            None,
+        )
 
 
-def _summed(x: Tensor, r: int) -> Tensor:
-    """(B, C, H, W) to the sums of its tiles, (n², tiles, C)."""
-    (_, channels, height, width), n = x.shape, _TILE + r - 1
-    below, right = (_TILE * _tiles(length) + r - 1 - _PADDING - length for length in (height, width))
-    filled = F.pad(x.permute(0, 2, 3, 1), (0, 0, _PADDING, right, _PADDING, below))
-    seen = filled.unfold(1, n, _TILE).unfold(2, n, _TILE).permute(4, 5, 0, 1, 2, 3)
-    return (_OF_PIXELS[r] @ seen.reshape(n * n, -1)).view(n * n, -1, channels)
+def _numbers(*values: int) -> Any:
+    return (ctypes.c_int64 * len(values))(*values)
 
 
-def _overlapping(seen: Tensor, axis: int) -> Tensor:
-    """Add up what neighbouring tiles have of the same rows (axis 0) or columns (1), and keep the four of each tile."""
-    tiles = axis + 3  # of (n, n or 4, batch, down, across, channels)
-    before, after = (seen.narrow(tiles, start, seen.shape[tiles] - 1) for start in (0, 1))
-    for row in range(seen.shape[axis] - _TILE):  # the last ones of a tile are the first of the next
-        last, first = before.select(axis, _TILE + row), after.select(axis, row)
-        if row < _PADDING:
-            last += first
-        else:
-            first += last
-    return seen.narrow(axis, _PADDING, _TILE)
-
-
-def _blank(batch: int, channels: int, down: int, across: int) -> Tensor:
-    shape = (batch, channels, _TILE * down, _TILE * across)
-    return torch.empty(shape, memory_format=torch.channels_last)
-
-
-def _join(tiles: Tensor, image: Tensor) -> None:
-    """Put (4, 4, batch, down, across, channels) into (batch, channels, 4 down, 4 across)."""
-    _, _, batch, down, across, channels = tiles.shape
-    pixels = image.permute(0, 2, 3, 1).view(batch, down, _TILE, across, _TILE, channels)
-    pixels.copy_(tiles.permute(2, 3, 0, 4, 1, 5))
-
-
-def _cut(image: Tensor, height: int, width: int) -> Tensor:
-    """The first rows and columns; never a view, which could not be changed in place."""
-    if image.shape[2:] == (height, width):
-        return image
-    return image[:, :, :height, :width].clone(memory_format=torch.channels_last)
+def _sizes(x: Tensor, y: Tensor) -> Any:
+    """Batch, then height, width and channels of both."""
+    (batch, inputs, *given), (_, outputs, *made) = x.shape, y.shape
+    return _numbers(batch, *given, inputs, *made, outputs)

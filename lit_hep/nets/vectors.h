@@ -1,0 +1,16 @@
+// Vectors of as many numbers as the processor takes at a time.
+#pragma once
+
+#include <cstdint>
+
+#ifdef __AVX512F__
+constexpr int lanes = 16, registers = 24;  // of 32: sums alone, the others hold what is multiplied
+#else
+constexpr int lanes = 8, registers = 12;  // of 16
+#endif
+
+typedef float Vector __attribute__((vector_size(4 * lanes), may_alias));
+
+#define UNROLLED _Pragma("GCC unroll 64") for
+
+inline Vector all(float value) { return value - Vector{}; }  // of value + 0 an addition would be left: 0 is not -0
