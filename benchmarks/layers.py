@@ -1,6 +1,7 @@
 """Layers and functions of lit_hep that answer as PyTorch's do, against PyTorch's own."""
 
 from collections.abc import Callable
+from copy import deepcopy
 from functools import partial
 
 import torch
@@ -8,15 +9,34 @@ from torch import Tensor, nn
 
 from benchmarks.engine import Figure, Settings, Table, alternate
 from benchmarks.roofline import Roofline, timed
-from lit_hep.nets.cpu import ELU, DoublingConv, Dropout, HalvingMaxPool, asinh
+from lit_hep.nets.cnn import CraterCNN
+from lit_hep.nets.cpu import DoublingConv, Dropout, HalvingMaxPool, asinh
+from lit_hep.nets.elu import ELU
+from lit_hep.nets.lanes import PoolingCNN
+from lit_hep.nets.lenet import LeNet5
+from lit_hep.nets.native import use_kernels
 from lit_hep.nets.winograd import WinogradConv
 from lit_hep.training.memory import Memory, keep
 
 Layer = Callable[[Tensor], Tensor]
+Case = tuple[Layer, Layer, tuple[int, ...], torch.memory_format]
 
 _LAST = torch.channels_last
 
-_LAYERS: dict[str, tuple[Layer, Layer, tuple[int, ...], torch.memory_format]] = {
+
+def _winograd(channels: int, shape: tuple[int, ...]) -> Case:
+    kinds = WinogradConv, nn.Conv2d
+    ours, theirs = (kind(channels, channels, 3, padding=1).to(memory_format=_LAST) for kind in kinds)
+    return ours, theirs, shape, _LAST
+
+
+def _blocks(net: nn.Sequential, shape: tuple[int, ...]) -> Case:
+    ours, theirs = (PoolingCNN(*list(deepcopy(net))[:7], blocks=2) for _ in range(2))
+    use_kernels(ours)
+    return ours, theirs, shape, _LAST
+
+
+_LAYERS: dict[str, Case] = {
     "dropout": (Dropout(0.18), nn.Dropout(0.18), (4, 32, 256, 256), _LAST),
     "ELU": (ELU(), nn.ELU(), (4, 32, 256, 256), _LAST),
     "2×2 pooling": (HalvingMaxPool(), nn.MaxPool2d(2), (256, 6, 28, 28), torch.contiguous_format),
@@ -32,18 +52,11 @@ _LAYERS: dict[str, tuple[Layer, Layer, tuple[int, ...], torch.memory_format]] = 
         (4, 64, 128, 128),
         _LAST,
     ),
-    "3×3 convolution by Winograd's way, 128 channels": (
-        WinogradConv(128, 128, 3, padding=1).to(memory_format=_LAST),
-        nn.Conv2d(128, 128, 3, padding=1).to(memory_format=_LAST),
-        (4, 128, 64, 64),
-        _LAST,
-    ),
-    "the same, 512 channels": (
-        WinogradConv(512, 512, 3, padding=1).to(memory_format=_LAST),
-        nn.Conv2d(512, 512, 3, padding=1).to(memory_format=_LAST),
-        (8, 512, 28, 28),
-        _LAST,
-    ),
+    "3×3 convolution by Winograd's way, 32 channels": _winograd(32, (4, 32, 256, 256)),
+    "the same, 128 channels": _winograd(128, (4, 128, 64, 64)),
+    "the same, 512 channels": _winograd(512, (8, 512, 28, 28)),
+    "convolutions, pooling, ReLU of LeNet-5": _blocks(LeNet5(), (256, 2, 32, 32)),
+    "the same of the original crater network": _blocks(CraterCNN().to(memory_format=_LAST), (256, 1, 48, 48)),
     "asinh": (asinh, torch.asinh, (4, 2, 256, 256), torch.contiguous_format),
     "log(1 + |x|), log1p": (
         lambda x: (1 + x.abs()).log(),
@@ -64,7 +77,7 @@ def measure(settings: Settings, roofline: Roofline, tables: list[Table]) -> None
     for title, (ours, theirs, shape, layout) in _LAYERS.items():
         shape = (1, *shape[1:]) if settings.quick else shape
         image = torch.randn(shape, device=settings.device).contiguous(memory_format=layout)
-        image.requires_grad_(isinstance(ours, nn.Module))
+        image.requires_grad_(isinstance(ours, nn.Module) and not isinstance(ours, PoolingCNN))  # which come first
         ways = {name: partial(_milliseconds, layer, image) for name, layer in (("ours", ours), ("theirs", theirs))}
         taken = alternate(ways, settings.repeats)
         ratio: Figure = taken["theirs"] / taken["ours"]
@@ -72,7 +85,8 @@ def measure(settings: Settings, roofline: Roofline, tables: list[Table]) -> None
 
 
 def _milliseconds(layer: Layer, image: Tensor, times: int = 10) -> float:
-    wanted = [image, *(layer.parameters() if isinstance(layer, nn.Module) else ())]
+    wanted = [image] if image.requires_grad else []
+    wanted += layer.parameters() if isinstance(layer, nn.Module) else ()
 
     def run() -> None:
         for _ in range(times):

@@ -135,12 +135,12 @@ def vectors(request, monkeypatch):
     """Kernels are compiled for a processor with these."""
     import torch
 
-    from lit_hep.nets import lanes, winograd
+    from lit_hep.nets import elu, lanes, winograd
 
     if request.param > torch.backends.cpu.get_cpu_capability() or not shutil.which(os.environ.get("CXX", "c++")):
         pytest.skip("the processor has no such vectors, or there is no C++ compiler")
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: request.param)
-    for module in (lanes, winograd):
+    for module in (elu, lanes, winograd):
         monkeypatch.setattr(module, "_kernel", cache(module._kernel.__wrapped__))
 
 

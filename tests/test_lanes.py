@@ -8,8 +8,9 @@ from torch import nn
 
 from lit_hep.cli import main
 from lit_hep.nets.cnn import CraterCNN
-from lit_hep.nets.lanes import PoolingCNN, lanes
+from lit_hep.nets.lanes import PoolingCNN
 from lit_hep.nets.lenet import LeNet5
+from lit_hep.nets.native import use_kernels
 
 LAST = torch.channels_last
 
@@ -31,7 +32,7 @@ NETS = {
 
 
 def native_(net):
-    lanes(net)
+    use_kernels(net)
     return net
 
 

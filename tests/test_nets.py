@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from lit_hep.nets.cost import multiply_adds, parameters
-from lit_hep.nets.cpu import ELU, DoublingConv, Dropout, HalvingMaxPool, asinh
+from lit_hep.nets.cpu import DoublingConv, Dropout, HalvingMaxPool, asinh
 from lit_hep.nets.lenet import LeNet5
 from lit_hep.nets.phinet import PhiNet
 from lit_hep.nets.resnet import ResNet
@@ -101,24 +101,6 @@ def test_halving_is_pytorchs_to_the_last_bit(layout, size, rows):
     weight = torch.rand(mine.shape)
     gradients = [torch.autograd.grad(pooled, image, weight)[0] for pooled in (mine, theirs)]
     assert torch.equal(gradients[0][1:], gradients[1][1:])
-
-
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-@pytest.mark.parametrize(
-    ("dtype", "atol", "rtol"), [(torch.float32, 2e-7, 0), (torch.bfloat16, 1e-7, 2**-8), (torch.float16, 2e-7, 2**-10)]
-)
-@pytest.mark.parametrize("repeated", [1, 300])  # a single block, several
-def test_elu_is_pytorchs_but_for_rounding(layout, dtype, atol, rtol, repeated):
-    values = torch.cat([torch.linspace(-20, 20, 1000), torch.tensor([0.0, -1e-9, -3e4, 3e4])]).repeat(4 * repeated)
-    image = values.reshape(repeated, 4, -1, 4).to(dtype).contiguous(memory_format=layout).requires_grad_()
-    mine, theirs = ELU()(image), nn.functional.elu(image)
-    assert mine.is_contiguous(memory_format=layout) and mine.dtype == dtype
-    assert torch.allclose(mine, theirs, rtol=rtol, atol=atol)
-    gradients = [torch.autograd.grad(value.sum(), image)[0] for value in (mine, theirs)]
-    assert torch.allclose(*gradients, rtol=rtol, atol=2e-7)
-    with_holes = image[:, 1:3, ::2]
-    assert torch.allclose(ELU()(with_holes), nn.functional.elu(with_holes), rtol=rtol, atol=atol)
-    assert ELU()(torch.full((2,), torch.nan, dtype=dtype)).isnan().all()
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])

@@ -91,7 +91,7 @@ def test_options_are_built_in_and_every_weight_learns(net, options):
     modules = [type(module) for module in net.modules()]
     assert (nn.BatchNorm2d in modules) == options.get("batch_norm", "Slim" in type(net).__name__)
     assert (nn.GELU in modules) == ("activation" in options)
-    rates = [module.p for module in net.modules() if isinstance(module, nn.Dropout | nn.Dropout2d)]
+    rates = [module.p for module in net.modules() if isinstance(module, nn.Dropout | nn.Dropout2d) and module.p]
     assert "dropout" not in options or set(rates) == {0.5}
     net(torch.randn(2, 3, 16, 16)).square().sum().backward()
     assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in net.parameters())

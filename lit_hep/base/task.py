@@ -17,7 +17,7 @@ from lit_hep.base.products import show_figures
 from lit_hep.data.seeds import run_seed, seed_all
 from lit_hep.errors import ConfigError
 from lit_hep.evaluation.export import Interface
-from lit_hep.nets.lanes import lanes
+from lit_hep.nets.native import use_kernels
 from lit_hep.nets.winograd import winograd
 from lit_hep.training.memory import give_back
 from lit_hep.training.processes import average_batch_norm
@@ -43,8 +43,8 @@ class BaseTask(Learner):
         compile: Compile the network (torch.compile).
         channels_last: Keep images and weights with the channels innermost.
         native: On a CPU, use kernels that the machine's C++ compiler makes, if it has one: for LeNet-5 and the original
-            crater network (`lit_hep.nets.lanes`), and for convolutions with `channels_last`, which then multiply less
-            (`lit_hep.nets.winograd`).
+            crater network (`lit_hep.nets.lanes`), for convolutions with `channels_last`, which then multiply less
+            (`lit_hep.nets.winograd`), and for ELU and dropout.
         figures_every_n_epochs: How often TensorBoard gets figures of the validation, samples with what was predicted
             among them, beside those at the end of training; 0 never, not at the end either.
     """
@@ -69,7 +69,7 @@ class BaseTask(Learner):
         self.net: nn.Module
         self.configure_models()
         if native:
-            lanes(self)
+            use_kernels(self)
             winograd(self)
         self.configure_losses()
         self.configure_metrics()

@@ -23,21 +23,6 @@ class Dropout(nn.Dropout):
         return (x * kept.as_strided(x.shape, strides)).mul_(1 / (1 - self.p))
 
 
-class ELU(nn.ELU):
-    """Exponential linear unit (D.-A. Clevert et al., arXiv:1511.07289) by exp.
-
-    PyTorch's takes expm1, which on some machines is up to eight times as slow at times, and else a little faster.
-    Between -1e-7 and 0 it is as good as float32 is near 1; halves are computed in float32.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Values of any shape and layout to as many."""
-        if self.alpha != 1 or x.dtype not in (torch.float32, torch.bfloat16, torch.float16) or elsewhere(x):
-            return super().forward(x)
-        y: Tensor = _Exponential.apply(x)
-        return y
-
-
 class HalvingMaxPool(nn.MaxPool2d):
     """The largest of each 2x2 or 1x2 pixels: the same to the last bit, of images with contiguous rows.
 
@@ -96,29 +81,6 @@ def asinh(x: Tensor) -> Tensor:
 def elsewhere(x: Tensor) -> bool:
     """Whether PyTorch's own is to answer: not on a CPU, or compiled or exported."""
     return x.device.type != "cpu" or torch.compiler.is_compiling()
-
-
-_BLOCK = 2**20
-"""Values at a time, so that those in between stay in the cache."""
-
-
-class _Exponential(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        y = torch.empty_like(x)  # without holes
-        dense = x if x.stride() == y.stride() else torch.empty_like(x).copy_(x)
-        blocks = (torch.split(t.as_strided((t.numel(),), (1,)), _BLOCK) for t in (dense, y))
-        for given, made in zip(*blocks, strict=True):
-            negative = given.clamp_max(0) if x.dtype == torch.float32 else given.float().clamp_max_(0)
-            torch.maximum(given, negative.exp_().sub_(1).to(x.dtype), out=made)
-        ctx.by_result = x.dtype == torch.float32  # y + 1 is too coarse in halves
-        ctx.save_for_backward(y if ctx.by_result else x)
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        passed: Tensor = torch.ops.aten.elu_backward(gradient, 1, 1, 1, ctx.by_result, *ctx.saved_tensors)
-        return passed
 
 
 class _Halved(torch.autograd.Function):

@@ -21,7 +21,6 @@ struct Block {
 constexpr Block blocks[] = {BLOCKS};
 constexpr int count = std::size(blocks);
 
-typedef int32_t Numbers __attribute__((vector_size(4 * lanes), may_alias));
 typedef int8_t Places __attribute__((vector_size(lanes), may_alias));
 
 constexpr int divisor(int number, int most) {

@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from lit_hep.nets.cpu import elsewhere
-from lit_hep.nets.native import library
+from lit_hep.nets.native import HasKernel, library
 
 _IMAGES = 16
 """Of a batch; of fewer, most of a vector would be empty."""
 
 
-class PoolingCNN(nn.Sequential):
+class PoolingCNN(HasKernel, nn.Sequential):
     """Blocks of a convolution, maximum pooling and ReLU, then `nn.Flatten` and other layers.
 
     In float32 on a CPU, with a C++ compiler (`lit_hep.nets.native`), the blocks are one kernel, compiled with the first
@@ -31,9 +31,6 @@ class PoolingCNN(nn.Sequential):
         *layers: Three a block: `nn.Conv2d` with bias, without padding and stride, `nn.MaxPool2d`, `nn.ReLU`.
         blocks: How many.
     """
-
-    native = False
-    """Whether the kernel is to be used."""
 
     def __init__(self, *layers: nn.Module, blocks: int) -> None:
         super().__init__(*layers)
@@ -56,13 +53,6 @@ class PoolingCNN(nn.Sequential):
             return False
         plain = image.dim() == 4 and image.dtype == torch.float32 and not image.requires_grad
         return plain and image.shape[0] >= _IMAGES and image.shape[1] == self._blocks[0][0]
-
-
-def lanes(net: nn.Module) -> None:
-    """Have those parts of a network that can use the kernel."""
-    for part in net.modules():
-        if isinstance(part, PoolingCNN):
-            part.native = True
 
 
 _Sizes = tuple[int, int, int, int]

@@ -12,8 +12,23 @@ from pathlib import Path
 
 import torch
 from filelock import FileLock
+from torch import nn
 
 _PROCESSORS = {"AVX512": "x86-64-v4", "AVX2": "x86-64-v3"}
+
+
+class HasKernel(nn.Module):
+    """What answers by a kernel, where there is one and it is to be used."""
+
+    native = False
+    """Whether it is to be used."""
+
+
+def use_kernels(net: nn.Module) -> None:
+    """Have all parts of a network use theirs."""
+    for part in net.modules():
+        if isinstance(part, HasKernel):
+            part.native = True
 
 
 def library(source: Path, definitions: Sequence[str] = ()) -> ctypes.CDLL | None:

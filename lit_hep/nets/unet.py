@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lit_hep.nets.cpu import ELU, DoublingConv, Dropout
+from lit_hep.nets.cpu import DoublingConv, Dropout
+from lit_hep.nets.elu import ELU
 
 Activation = Literal["elu", "relu", "leaky_relu", "gelu"]
 _ACTIVATIONS: dict[Activation, type[nn.Module]] = {
@@ -82,8 +83,13 @@ class UNet(_AnySize):
             layers: list[nn.Module] = []
             for number, ins in enumerate((inputs, outputs)):
                 layers.append(nn.Conv2d(ins, outputs, 3, padding=1, bias=not batch_norm))
-                layers += [nn.BatchNorm2d(outputs)] * batch_norm + [_ACTIVATIONS[activation]()]
-                layers += [Dropout(dropout)] * (number == 0)
+                layers += [nn.BatchNorm2d(outputs)] * batch_norm
+                if number:
+                    layers += [_ACTIVATIONS[activation]()]
+                elif activation == "elu":
+                    layers += [ELU(dropout), nn.Identity()]  # layers are numbered as with others
+                else:
+                    layers += [_ACTIVATIONS[activation](), Dropout(dropout)]
             return nn.Sequential(*layers)
 
         self.down = nn.ModuleList(map(pair, [channels, *widths], widths))

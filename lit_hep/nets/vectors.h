@@ -10,7 +10,11 @@ constexpr int lanes = 8, registers = 12;  // of 16
 #endif
 
 typedef float Vector __attribute__((vector_size(4 * lanes), may_alias));
+typedef float Stored __attribute__((vector_size(4 * lanes), aligned(4), may_alias));  // anywhere in memory
+typedef int32_t Numbers __attribute__((vector_size(4 * lanes), may_alias));
 
 #define UNROLLED _Pragma("GCC unroll 64") for
 
 inline Vector all(float value) { return value - Vector{}; }  // of value + 0 an addition would be left: 0 is not -0
+inline Vector load(const float* from) { return *reinterpret_cast<const Stored*>(from); }
+inline void store(float* to, Vector value) { *reinterpret_cast<Stored*>(to) = value; }

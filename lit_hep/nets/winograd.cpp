@@ -16,11 +16,6 @@ constexpr int panel = 2 * lanes, slice = 32;  // channels that are multiplied, a
 constexpr int rows = registers / 2, columns = registers / 3;  // tiles, and channels, that are multiplied together
 constexpr float of_pixels[side][side] = PIXELS, of_taps[side][kernel] = TAPS, of_sums[answers][side] = SUMS;
 
-typedef float Stored __attribute__((vector_size(4 * lanes), aligned(4), may_alias));
-
-inline Vector load(const float* from) { return *reinterpret_cast<const Stored*>(from); }
-inline void store(float* to, Vector value) { *reinterpret_cast<Stored*>(to) = value; }
-
 // What a matrix, or its transpose, makes of the columns, then of the rows, of an area.
 template <bool transposed = false, int R, int S, int N, int M>
 inline void turn(const float (&matrix)[R][S], const Vector (&given)[N][N], Vector (&made)[M][M]) {
