@@ -37,6 +37,7 @@ def main(args: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--only", nargs="+", choices=SUBJECTS, default=list(SUBJECTS), metavar="SUBJECT")
     parser.add_argument("--networks", nargs="+", metavar="NAME", help="of loop and peers, such as lenet5; default all")
+    parser.add_argument("--rivals", nargs="+", metavar="NAME", help="of peers, by their full names; default all")
     parser.add_argument("--quick", action="store_true", help="smallest sizes: shows that all works, measures nothing")
     parser.add_argument("--repeats", type=int, default=5, help="rounds, after one that warms up")
     parser.add_argument("--threads", type=int, default=0, help="of each process; 0: as many as cores")
@@ -71,6 +72,7 @@ def _measure(options: argparse.Namespace) -> None:
             tensorflow=options.tensorflow,
             scratch=Path(folder),
             networks=options.networks,
+            rivals=options.rivals,
         )
         os.environ["OMP_NUM_THREADS"] = str(settings.threads)
         about = machine(settings.threads, device)

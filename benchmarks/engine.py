@@ -22,6 +22,7 @@ class Settings:
         tensorflow: Python interpreter that can import TensorFlow.
         scratch: Folder for data and runs.
         networks: Names of those to measure; None measures all.
+        rivals: Of `fit` among the peers; None takes all.
     """
 
     repeats: int
@@ -31,10 +32,15 @@ class Settings:
     tensorflow: str
     scratch: Path
     networks: Sequence[str] | None = None
+    rivals: Sequence[str] | None = None
 
     def chosen(self, networks: Iterable[str]) -> list[str]:
         """Those of some networks that are to be measured."""
         return [name for name in networks if self.networks is None or name in self.networks]
+
+    def asked(self, rival: str) -> bool:
+        """Whether it is to take part."""
+        return self.rivals is None or rival in self.rivals
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ def _compare(name: str, batch: int, settings: Settings, roofline: Roofline, tabl
     common: dict[str, Any] = {"workload": name, "batch": batch, "device": settings.device, "threads": settings.threads}
     common |= {"root": str(root), "variant": {}, "words": _NO_VIEWS.get(name, [])}
     titles = list(_BARE)[:1] if settings.quick else _FEW if name in _LARGE else _BARE
-    bare = {title: _BARE[title] for title in titles}
+    bare = {title: _BARE[title] for title in titles if settings.asked(f"bare, {title}")}
     with ExitStack() as stack:
 
         def start(python: str, module: str, **options: Any) -> Peer:
@@ -72,14 +72,16 @@ def _compare(name: str, batch: int, settings: Settings, roofline: Roofline, tabl
             words = [*common["words"], f"--memory.keep_mib={kept}", f"--flush_denormals={kept > 0}", _PYTORCHS]
             options = {"variant": variant | {"flush": kept > 0}, "words": words}
             peers[f"bare, {title}"] = start(sys.executable, "benchmarks.contender", kind="bare", **options)
-        peers["naive Lightning"] = start(sys.executable, "benchmarks.contender", kind="naive", **seen)
-        if not settings.quick and name in NETWORKS:
+        if settings.asked("naive Lightning"):
+            peers["naive Lightning"] = start(sys.executable, "benchmarks.contender", kind="naive", **seen)
+        if not settings.quick and name in NETWORKS and settings.asked("lit_hep, fit, bf16"):
             words = [*common["words"], "--trainer.precision=bf16-mixed"]
             peers["lit_hep, fit, bf16"] = start(sys.executable, "benchmarks.contender", kind="fit", words=words)
         if name in NETWORKS:
             try:
-                for title, policy in {"Keras": "float32", "Keras, bf16": "mixed_bfloat16"}.items():
-                    keras = start(settings.tensorflow, "benchmarks.keras_peer", policy=policy, **seen)
+                policies = {"Keras": "float32", "Keras, bf16": "mixed_bfloat16"}
+                for title in filter(settings.asked, policies):
+                    keras = start(settings.tensorflow, "benchmarks.keras_peer", policy=policies[title], **seen)
                     keras()  # some faults show only now
                     peers[title] = keras
             except (PeerError, OSError) as error:
