@@ -79,6 +79,24 @@ def test_other_images_go_pytorchs_way(other):
     assert not taken(answer) and torch.allclose(answer.double(), theirs(image.double()), atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        (lambda layer, image: (layer, image[:, :32].contiguous(memory_format=LAST)), "to have 64 channels"),
+        (lambda layer, image: (layer.double(), image), "type"),
+        (lambda layer, image: (layer, image[0]), None),
+    ],
+    ids=["channels", "double weights", "no batch"],
+)
+def test_what_does_not_fit_is_left_to_pytorch(change, error):
+    layer, image = change(layers()[0], torch.randn(1, 64, 40, 40).to(memory_format=LAST))
+    if error:
+        with pytest.raises(RuntimeError, match=error):
+            layer(image)
+    else:
+        assert layer(image).shape == (96, 40, 40)
+
+
 def test_halves_go_pytorchs_way():
     mine, _ = layers()
     with torch.autocast("cpu", torch.bfloat16):

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from lit_hep.nets.cpu import elsewhere
-from lit_hep.nets.native import HasKernel, library
+from lit_hep.nets.native import HasKernel, library, plain
 
 _IMAGES = 16
 """Of a batch; of fewer, most of a vector would be empty."""
@@ -49,10 +48,10 @@ class PoolingCNN(HasKernel, nn.Sequential):
         return answer
 
     def _suits(self, image: Tensor) -> bool:
-        if not (self.native and self._blocks) or elsewhere(image) or torch.is_autocast_enabled("cpu"):
+        if not (self.native and self._blocks and plain(image, *self.parameters())):
             return False
-        plain = image.dim() == 4 and image.dtype == torch.float32 and not image.requires_grad
-        return plain and image.shape[0] >= _IMAGES and image.shape[1] == self._blocks[0][0]
+        wanted = image.dim() == 4 and image.shape[1] == self._blocks[0][0] and not image.requires_grad
+        return wanted and image.shape[0] >= _IMAGES
 
 
 _Sizes = tuple[int, int, int, int]

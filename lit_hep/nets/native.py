@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 from filelock import FileLock
-from torch import nn
+from torch import Tensor, nn
 
 _PROCESSORS = {"AVX512": "x86-64-v4", "AVX2": "x86-64-v3"}
 
@@ -29,6 +29,13 @@ def use_kernels(net: nn.Module) -> None:
     for part in net.modules():
         if isinstance(part, HasKernel):
             part.native = True
+
+
+def plain(*values: Tensor) -> bool:
+    """Whether a kernel can read all of them: float32 on the CPU, not compiled, exported or in halves by autocast."""
+    if torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
+        return False
+    return all(value.dtype == torch.float32 and value.device.type == "cpu" for value in values)
 
 
 def library(source: Path, definitions: Sequence[str] = ()) -> ctypes.CDLL | None:

@@ -180,6 +180,11 @@ struct Part {
   }
 };
 
+inline void sum_given(const Work& work, const Part& part, int padding, int64_t tile) {
+  const Corner corner(work.tiles, part.begin + tile);
+  sum_pixels<false, side>(of_pixels, work.given, corner, padding, work.zeros.data(), part.pixels, tile);
+}
+
 // All tiles, part by part, each through all phases.
 template <typename... Phases>
 void in_parts(const Work& work, int threads, Phases... phases) {
@@ -255,10 +260,7 @@ void convolve(const int64_t* sizes, const float* x, const float* taps, const flo
   in_parts(
       work, threads,
       [&](const Part& part) {
-        part.each(part.count, [&](int64_t t) {
-          const Corner corner(work.tiles, part.begin + t);
-          sum_pixels<false, side>(of_pixels, work.given, corner, padding, work.zeros.data(), part.pixels, t);
-        });
+        part.each(part.count, [&](int64_t t) { sum_given(work, part, padding, t); });
       },
       [&](const Part& part) {
         part.each(points * panels, [&](int64_t n) {
@@ -283,8 +285,8 @@ void gradient_of_sums(const int64_t* sizes, const float* x, const float* gradien
       work, threads,
       [&](const Part& part) {
         part.each(part.count, [&](int64_t t) {
+          sum_given(work, part, padding, t);
           const Corner corner(work.tiles, part.begin + t);
-          sum_pixels<false, side>(of_pixels, work.given, corner, padding, work.zeros.data(), part.pixels, t);
           sum_pixels<true, answers>(of_sums, work.made, corner, 0, work.zeros.data(), part.sums, t);
         });
       },

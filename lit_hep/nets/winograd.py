@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from lit_hep.nets.cpu import elsewhere
-from lit_hep.nets.native import library
+from lit_hep.nets.native import library, plain
 
 _TILE = 4
 """Rows and columns of an answer that are computed together."""
@@ -25,6 +24,8 @@ _PIXELS = 1024
 """Of a batch; with fewer, to transform the weights costs more than it saves."""
 _OWN, _SHARED = 2**18, 2**22
 """Sums that a thread works on by itself; that all threads work on together where the weights have half as many."""
+_BRACES = str.maketrans("[]", "{}", " ")
+"""From a list of Python to one of C++."""
 
 
 class WinogradConv(nn.Conv2d):
@@ -40,10 +41,9 @@ class WinogradConv(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to (B, K, H, W), or one row and column less by 4x4 taps."""
         if (
-            elsewhere(x)
-            or x.dtype != torch.float32
-            or torch.is_autocast_enabled("cpu")
+            not plain(x, *self.parameters())
             or not x.is_contiguous(memory_format=torch.channels_last)
+            or x.shape[1] != self.in_channels
             or not _pays(*x.shape)
             or (kernel := _kernel(self.kernel_size[0])) is None
         ):
@@ -160,9 +160,6 @@ def _kernel(r: int) -> _Kernel | None:
     words = [f"{name}={str(matrix.tolist()).translate(_BRACES)}" for name, matrix in matrices.items()]
     compiled = library(Path(__file__).with_suffix(".cpp"), (f"SIDE={_TILE + r - 1}", *words))
     return None if compiled is None else _Kernel(compiled, r)
-
-
-_BRACES = str.maketrans("[]", "{}", " ")
 
 
 class _Winograd(torch.autograd.Function):
