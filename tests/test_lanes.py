@@ -110,6 +110,7 @@ def test_same_numbers_for_any_number_of_threads(lenet, threads):
     assert all(torch.equal(one, two) for one, two in zip(*found, strict=True))
 
 
+@pytest.mark.filterwarnings("error::UserWarning")  # nothing is compiled in vain
 @pytest.mark.parametrize(
     ("change", "error"),
     [
