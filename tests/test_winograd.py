@@ -13,7 +13,7 @@ LAST = torch.channels_last
 
 
 def taken(answer):
-    return type(answer.grad_fn).__name__ == "_WinogradBackward"
+    return type(answer.grad_fn).__name__ == "ConvolvedBackward"
 
 
 def layers(bias=True, side=3, inputs=64, outputs=96):

@@ -181,12 +181,6 @@ inline void of_given(Gradients<N>& gradients, const float* weights, int i) {
       }
 }
 
-inline float sum(Vector values) {
-  float total = 0;
-  UNROLLED(int l = 0; l < lanes; ++l) total += values[l];
-  return total;
-}
-
 // To `sums`, for each block, taps and bias.
 template <int N>
 void backward(const Kept<N>& kept, Gradients<N>& gradients, const float* const* weights, float* sums) {

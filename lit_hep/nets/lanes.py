@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from lit_hep.nets.native import HasKernel, library, plain
+from lit_hep.nets.dense import dense, dense_sizes
+from lit_hep.nets.native import HasKernel, library, plain, pointers
 
 _IMAGES = 16
 """Of a batch; of fewer, most of a vector would be empty."""
@@ -34,6 +35,7 @@ class PoolingCNN(HasKernel, nn.Sequential):
     def __init__(self, *layers: nn.Module, blocks: int) -> None:
         super().__init__(*layers)
         self._blocks = tuple(_sizes(*layers[3 * block : 3 * block + 2]) for block in range(blocks))
+        self._dense = dense_sizes(layers[3 * blocks + 1 :])
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, C, H, W) to what the last layer answers."""
@@ -43,9 +45,7 @@ class PoolingCNN(HasKernel, nn.Sequential):
             return answer
         convolutions = list(islice(self, 0, 3 * len(self._blocks), 3))
         answer = _Features.apply(image, kernel, *(value for layer in convolutions for value in layer.parameters()))
-        for layer in islice(self, 3 * len(self._blocks) + 1, None):
-            answer = layer(answer)
-        return answer
+        return dense(answer, list(self)[3 * len(self._blocks) + 1 :], self._dense)
 
     def _suits(self, image: Tensor) -> bool:
         if not (self.native and self._blocks and plain(image, *self.parameters())):
@@ -99,7 +99,7 @@ class _Features(torch.autograd.Function):
         kept = torch.empty(kernel.groups(len(image)) * kernel.kept, dtype=torch.uint8)
         features = torch.empty(len(image), kernel.features)
         strides = (ctypes.c_int64 * 4)(*image.stride())
-        about = len(image), _pointers(learnt), kept.data_ptr(), features.data_ptr(), torch.get_num_threads()
+        about = len(image), pointers(learnt), kept.data_ptr(), features.data_ptr(), torch.get_num_threads()
         kernel.forward(image.data_ptr(), strides, *about)
         ctx.kernel = kernel
         ctx.save_for_backward(kept, *learnt)
@@ -111,11 +111,7 @@ class _Features(torch.autograd.Function):
         kept, *learnt = ctx.saved_tensors
         gradient, images = gradient.contiguous(), len(gradient)
         sums = torch.empty(ctx.kernel.groups(images), ctx.kernel.learnt)
-        about = images, _pointers(learnt), kept.data_ptr(), sums.data_ptr(), torch.get_num_threads()
+        about = images, pointers(learnt), kept.data_ptr(), sums.data_ptr(), torch.get_num_threads()
         ctx.kernel.backward(gradient.data_ptr(), *about)
         parts = torch.split(sums.sum(0), [value.numel() for value in learnt])
         return None, None, *(part.view(value.shape) for part, value in zip(parts, learnt, strict=True))
-
-
-def _pointers(values: Sequence[Tensor]) -> Any:
-    return (ctypes.c_void_p * len(values))(*(value.data_ptr() for value in values))

@@ -9,6 +9,7 @@ import tempfile
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from filelock import FileLock
@@ -36,6 +37,11 @@ def plain(*values: Tensor) -> bool:
     if torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
         return False
     return all(value.dtype == torch.float32 and value.device.type == "cpu" for value in values)
+
+
+def pointers(values: Sequence[Tensor]) -> Any:
+    """Where they are, as an array of C."""
+    return (ctypes.c_void_p * len(values))(*(value.data_ptr() for value in values))
 
 
 def library(source: Path, definitions: Sequence[str] = ()) -> ctypes.CDLL | None:

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from lit_hep.nets.strided import StridedConv, StridedConvTranspose
+
 
 class Step(NamedTuple):
     """Kernel, stride and padding, each of rows and columns, of a convolution that reduces a picture."""
@@ -53,11 +55,11 @@ class Generator(nn.Module):
         for level, (step, outs) in enumerate(zip(steps, widths, strict=True)):
             # one pixel has no spread to normalise in a batch of one
             norm = 0 < level < len(steps) - 1
-            layer = nn.Conv2d(inputs, outs, *step, bias=not norm)
+            layer = StridedConv(inputs, outs, *step, bias=not norm)
             self.down.append(nn.Sequential(layer, *[nn.BatchNorm2d(outs)] * norm, nn.LeakyReLU(0.2)))
             inputs = outs
         for number, (step, outs) in enumerate(zip(steps[:0:-1], widths[-2::-1], strict=True)):
-            layers = [nn.ConvTranspose2d(inputs, outs, *step, bias=False), nn.BatchNorm2d(outs)]
+            layers = [StridedConvTranspose(inputs, outs, *step, bias=False), nn.BatchNorm2d(outs)]
             self.up.append(nn.Sequential(*layers, *[nn.Dropout(dropout)] * (number < 3), nn.ReLU()))
             inputs = 2 * outs
         self.last = nn.ConvTranspose2d(inputs, outputs, *steps[0])
@@ -95,7 +97,8 @@ class PatchGAN(nn.Sequential):
         for level, step in enumerate([*steps, Step((kernel, kernel), (1, 1), (1, 1))]):
             outputs = width * 2**level
             norm = level > 0 and not spectral
-            layers.append(nn.Conv2d(inputs, outputs, *step, bias=not norm))
+            kind = StridedConv if level < len(steps) else nn.Conv2d
+            layers.append(kind(inputs, outputs, *step, bias=not norm))
             layers += [nn.BatchNorm2d(outputs)] * norm + [nn.LeakyReLU(0.2)]
             inputs = outputs
         super().__init__(*layers, nn.Conv2d(inputs, 1, kernel, padding=1))

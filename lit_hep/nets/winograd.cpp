@@ -1,6 +1,7 @@
-// Convolutions of stride 1 by Winograd's F(4x4): images (B, H, W, C) with channels innermost, answered 4x4 pixels, a
-// tile, at a time. SIDE pixels in a row are seen by a tile; PIXELS, TAPS and SUMS are the matrices that turn pixels and
-// taps into sums, and products of sums into answers.
+// Convolutions by Winograd's F(4x4): images (B, H, W, C) with channels innermost, answered 4x4 pixels, a tile, at a
+// time. SIDE pixels in a row are seen by a tile; PIXELS, TAPS and SUMS are the matrices that turn pixels and taps into
+// sums, and products of sums into answers. A convolution of stride STEP is one of stride 1 over STEP x STEP phases of its
+// images, every STEP-th row and column, and its transpose answers phases.
 
 #include <omp.h>
 
@@ -12,6 +13,7 @@
 namespace {
 
 constexpr int answers = 4, side = SIDE, kernel = side - answers + 1, points = side * side;
+constexpr int step = STEP, phases = step * step;
 constexpr int panel = 2 * lanes, slice = 32;  // channels that are multiplied, and kept, together
 constexpr int rows = registers / 2, columns = registers / 3;  // tiles, and channels, that are multiplied together
 constexpr float of_pixels[side][side] = PIXELS, of_taps[side][kernel] = TAPS, of_sums[answers][side] = SUMS;
@@ -38,17 +40,19 @@ inline void turn(const float (&matrix)[R][S], const Vector (&given)[N][N], Vecto
 
 struct Images {
   const float* values;
-  int64_t height, width, channels;
+  int64_t height, width, channels, step;  // from a pixel of a tile to the next
 
   int64_t at(int64_t image, int64_t y, int64_t x) const { return ((image * height + y) * width + x) * channels; }
 };
 
 struct Tiles {
-  int64_t down, across, number;
+  int64_t height, width, down, across, number;  // in pixels, then in tiles
 
   Tiles(int64_t batch, const Images& made)
-      : down((made.height + answers - 1) / answers),
-        across((made.width + answers - 1) / answers),
+      : height(made.height / made.step),
+        width(made.width / made.step),
+        down((height + answers - 1) / answers),
+        across((width + answers - 1) / answers),
         number(batch * down * across) {}
 };
 
@@ -71,14 +75,15 @@ struct Sums {
   }
 };
 
-// Sums of NxN pixels, `padding` before a corner on; beyond the edge there are zeros.
+// Sums of NxN pixels of a phase, `padding` before a corner on; beyond the edge there are zeros.
 template <bool transposed, int N, int R, int S>
-inline void sum_pixels(const float (&matrix)[R][S], const Images& images, const Corner& corner, int padding,
+inline void sum_pixels(const float (&matrix)[R][S], const Images& images, int phase, const Corner& corner, int padding,
                        const float* zeros, const Sums& sums, int64_t tile) {
   const float* from[N][N];
   for (int i = 0; i < N; ++i)
     for (int j = 0; j < N; ++j) {
-      const int64_t y = corner.top - padding + i, x = corner.left - padding + j;
+      const int64_t y = images.step * (corner.top + i) + phase / step - padding;
+      const int64_t x = images.step * (corner.left + j) + phase % step - padding;
       const bool inside = y >= 0 && y < images.height && x >= 0 && x < images.width;
       from[i][j] = inside ? images.values + images.at(corner.image, y, x) : zeros;
     }
@@ -86,29 +91,32 @@ inline void sum_pixels(const float (&matrix)[R][S], const Images& images, const 
     Vector pixels[N][N], made[side][side];
     UNROLLED(int p = 0; p < N * N; ++p) pixels[p / N][p % N] = load(from[p / N][p % N] + c);
     turn<transposed>(matrix, pixels, made);
-    UNROLLED(int p = 0; p < points; ++p) store(sums.at(p, c, tile), made[p / side][p % side]);
+    UNROLLED(int p = 0; p < points; ++p) store(sums.at(p, phase * images.channels + c, tile), made[p / side][p % side]);
   }
 }
 
-inline void answer(const Sums& sums, int64_t tile, const Corner& corner, const float* bias, const Images& made,
-                   float* to) {
-  const int64_t down = std::min<int64_t>(answers, made.height - corner.top);
-  const int64_t across = std::min<int64_t>(answers, made.width - corner.left);
-  for (int64_t k = 0; k < made.channels; k += lanes) {
+inline void answer(const Sums& sums, int64_t tile, const Tiles& tiles, const Corner& corner, const float* bias,
+                   const Images& made, float* to) {
+  const int64_t down = std::min<int64_t>(answers, tiles.height - corner.top);
+  const int64_t across = std::min<int64_t>(answers, tiles.width - corner.left);
+  for (int64_t channel = 0; channel < sums.channels; channel += lanes) {
+    const int64_t phase = channel / made.channels, k = channel % made.channels;
     Vector given[side][side], values[answers][answers];
-    UNROLLED(int p = 0; p < points; ++p) given[p / side][p % side] = load(sums.at(p, k, tile));
+    UNROLLED(int p = 0; p < points; ++p) given[p / side][p % side] = load(sums.at(p, channel, tile));
     turn(of_sums, given, values);
     const Vector offset = bias ? load(bias + k) : Vector{};
     for (int64_t i = 0; i < down; ++i)
       for (int64_t j = 0; j < across; ++j)
-        store(to + made.at(corner.image, corner.top + i, corner.left + j) + k, values[i][j] + offset);
+        store(to + made.at(corner.image, made.step * (corner.top + i) + phase / step,
+                           made.step * (corner.left + j) + phase % step) + k, values[i][j] + offset);
   }
 }
 
-// made (rows, panel) = pixels (rows, channels) taps (channels, panel)
-inline void multiply(const Sums& pixels, int64_t point, int64_t tile, const float* taps, float* made) {
+// made (rows, panel) = pixels (rows, channels from begin to end) taps (those channels, panel)
+inline void multiply(const Sums& pixels, int64_t point, int64_t tile, int64_t begin, int64_t end, const float* taps,
+                     float* made) {
   Vector sums[rows][2] = {};
-  for (int64_t from = 0; from < pixels.channels; from += slice) {
+  for (int64_t from = begin; from < end; from += slice) {
     const float* left = pixels.at(point, from, tile);
     for (int c = 0; c < slice; ++c, taps += panel) {
       const Vector first = load(taps), second = load(taps + lanes);
@@ -148,13 +156,17 @@ struct Work {
   std::vector<float> zeros;
 
   Work(const int64_t* sizes, const float* x, const float* y, float* room, int64_t together, bool shared)
-      : given{x, sizes[1], sizes[2], sizes[3]},
-        made{y, sizes[4], sizes[5], sizes[6]},
+      : given{x, sizes[1], sizes[2], sizes[3], sizes[1] > sizes[4] ? step : 1},
+        made{y, sizes[4], sizes[5], sizes[6], sizes[4] > sizes[1] ? step : 1},
         tiles(sizes[0], made),
         room(room),
         together(together),
         shared(shared),
         zeros(std::max(given.channels, made.channels)) {}
+
+  // Of the sums of a tile: all phases of what is given, and of what is made those that differ.
+  int64_t inputs() const { return phases * given.channels; }
+  int64_t outputs() const { return made.step * made.step * made.channels; }
 };
 
 // Some tiles, for one thread or for all, of which each takes its share.
@@ -170,9 +182,9 @@ struct Part {
         share(work.shared ? thread : 0),
         shares(work.shared ? threads : 1),
         first(number == room),
-        pixels{work.room + room * points * work.together * (work.given.channels + work.made.channels), work.together,
-               work.given.channels},
-        sums{pixels.values + points * work.together * work.given.channels, work.together, work.made.channels} {}
+        pixels{work.room + room * points * work.together * (work.inputs() + work.outputs()), work.together,
+               work.inputs()},
+        sums{pixels.values + points * work.together * work.inputs(), work.together, work.outputs()} {}
 
   template <typename Step>
   void each(int64_t number, Step step) const {
@@ -182,7 +194,8 @@ struct Part {
 
 inline void sum_given(const Work& work, const Part& part, int padding, int64_t tile) {
   const Corner corner(work.tiles, part.begin + tile);
-  sum_pixels<false, side>(of_pixels, work.given, corner, padding, work.zeros.data(), part.pixels, tile);
+  for (int phase = 0; phase < phases; ++phase)
+    sum_pixels<false, side>(of_pixels, work.given, phase, corner, padding, work.zeros.data(), part.pixels, tile);
 }
 
 // All tiles, part by part, each through all phases.
@@ -209,40 +222,51 @@ void in_parts(const Work& work, int threads, Phases... phases) {
 
 extern "C" {
 
-// Sums of taps (inputs, outputs, kernel, kernel) of any strides: [point][panel of outputs][input][output of the panel].
-void sum_taps(const float* taps, const int64_t* strides, int64_t inputs, int64_t outputs, float* made, int threads) {
+// Sums of taps (inputs, outputs, step x kernel, step x kernel) of any strides: [point][panel of outputs][input][output
+// of the panel], with as many inputs, or outputs, as there are in all phases.
+void sum_taps(const float* taps, const int64_t* strides, int64_t inputs, int64_t outputs, bool answer_phases, float* made,
+              int threads) {
   constexpr int some = 8;  // inputs, so that what is written for a point is not only a line here and there
+  const int64_t all_inputs = answer_phases ? inputs : phases * inputs;
+  const int64_t all_outputs = answer_phases ? phases * outputs : outputs;
 #pragma omp parallel for collapse(2) num_threads(threads)
-  for (int64_t k = 0; k < outputs; k += panel)
-    for (int64_t c = 0; c < inputs; c += some) {
+  for (int64_t k = 0; k < all_outputs; k += panel)
+    for (int64_t c = 0; c < all_inputs; c += some) {
+      const int64_t phase = answer_phases ? k / outputs : c / inputs;
+      const float* begin = taps + c % inputs * strides[0] + k % outputs * strides[1] + phase / step * strides[2] +
+                           phase % step * strides[3];
       Vector sums[points][some * panel / lanes];
       for (int n = 0; n < some * panel / lanes; ++n) {
-        const float* from = taps + (c + n / 2) * strides[0] + (k + n % 2 * lanes) * strides[1];
+        const float* from = begin + n / 2 * strides[0] + n % 2 * lanes * strides[1];
         Vector given[kernel][kernel], turned[side][side];
         for (int y = 0; y < kernel; ++y)
           for (int x = 0; x < kernel; ++x)
-            UNROLLED(int l = 0; l < lanes; ++l) given[y][x][l] = from[l * strides[1] + y * strides[2] + x * strides[3]];
+            UNROLLED(int l = 0; l < lanes; ++l)
+              given[y][x][l] = from[l * strides[1] + step * y * strides[2] + step * x * strides[3]];
         turn(of_taps, given, turned);
         UNROLLED(int p = 0; p < points; ++p) sums[p][n] = turned[p / side][p % side];
       }
       for (int64_t p = 0; p < points; ++p)
         for (int n = 0; n < some * panel / lanes; ++n)
-          store(made + (p * outputs + k) * inputs + c * panel + n * lanes, sums[p][n]);
+          store(made + (p * all_outputs + k) * all_inputs + c * panel + n * lanes, sums[p][n]);
     }
 }
 
-// Gradient of such taps from that of their sums, [point][output][input].
+// Gradient of such taps from that of their sums, [point][output][input of all phases].
 void gradient_of_taps(float* made, const int64_t* strides, int64_t inputs, int64_t outputs, const float* sums,
                       int threads) {
 #pragma omp parallel for num_threads(threads)
   for (int64_t k = 0; k < outputs; ++k)
-    for (int64_t c = 0; c < inputs; c += lanes) {
+    for (int64_t c = 0; c < phases * inputs; c += lanes) {
+      const int64_t phase = c / inputs;
       Vector given[side][side], turned[kernel][kernel];
-      UNROLLED(int p = 0; p < points; ++p) given[p / side][p % side] = load(sums + (p * outputs + k) * inputs + c);
+      UNROLLED(int p = 0; p < points; ++p)
+        given[p / side][p % side] = load(sums + (p * outputs + k) * phases * inputs + c);
       turn<true>(of_taps, given, turned);
       for (int n = 0; n < kernel * kernel; ++n) {
         const Vector tap = turned[n / kernel][n % kernel];
-        float* to = made + c * strides[0] + k * strides[1] + n / kernel * strides[2] + n % kernel * strides[3];
+        const int64_t y = step * (n / kernel) + phase / step, x = step * (n % kernel) + phase % step;
+        float* to = made + c % inputs * strides[0] + k * strides[1] + y * strides[2] + x * strides[3];
         if (strides[0] == 1)
           store(to, tap);
         else
@@ -252,11 +276,13 @@ void gradient_of_taps(float* made, const int64_t* strides, int64_t inputs, int64
 }
 
 // Images y from x by sums of taps. `sizes`: batch, then height, width and channels of x, and of y. `room` is for
-// [point][together][channels of x and y], of each thread; or once, if all threads share it.
+// [point][together][channels of x in all phases, and of y, in all if it is larger], of each thread; or once, if all
+// threads share it.
 void convolve(const int64_t* sizes, const float* x, const float* taps, const float* bias, int padding, float* y,
               float* room, int64_t together, bool shared, int threads) {
   const Work work(sizes, x, y, room, together, shared);
-  const int64_t inputs = work.given.channels, panels = work.made.channels / panel;
+  const int64_t panels = work.outputs() / panel;
+  const int64_t inputs = work.made.step > 1 ? work.given.channels : work.inputs();  // of a panel: of its phase, or all
   in_parts(
       work, threads,
       [&](const Part& part) {
@@ -264,30 +290,30 @@ void convolve(const int64_t* sizes, const float* x, const float* taps, const flo
       },
       [&](const Part& part) {
         part.each(points * panels, [&](int64_t n) {
+          const int64_t point = n / panels, k = n % panels * panel, begin = k / work.made.channels * inputs;
           for (int64_t t = 0; t < part.count; t += rows)
-            multiply(part.pixels, n / panels, t, taps + n * panel * inputs,
-                     part.sums.at(n / panels, n % panels * panel, t));
+            multiply(part.pixels, point, t, begin, begin + inputs, taps + n * panel * inputs, part.sums.at(point, k, t));
         });
       },
       [&](const Part& part) {
         part.each(part.count, [&](int64_t t) {
-          answer(part.sums, t, Corner(work.tiles, part.begin + t), bias, work.made, y);
+          answer(part.sums, t, work.tiles, Corner(work.tiles, part.begin + t), bias, work.made, y);
         });
       });
 }
 
-// Gradient of the sums of taps, [point][output][input], from x and that of y; of each thread, or once, as the room.
+// Gradient of the sums of taps, [point][output][input of all phases], from x and that of y; of each thread, or once, as the room.
 void gradient_of_sums(const int64_t* sizes, const float* x, const float* gradient, int padding, float* made, float* room,
                       int64_t together, bool shared, int threads) {
   const Work work(sizes, x, gradient, room, together, shared);
-  const int64_t inputs = work.given.channels, outputs = work.made.channels;
+  const int64_t inputs = work.inputs(), outputs = work.outputs();
   in_parts(
       work, threads,
       [&](const Part& part) {
         part.each(part.count, [&](int64_t t) {
           sum_given(work, part, padding, t);
           const Corner corner(work.tiles, part.begin + t);
-          sum_pixels<true, answers>(of_sums, work.made, corner, 0, work.zeros.data(), part.sums, t);
+          sum_pixels<true, answers>(of_sums, work.made, 0, corner, 0, work.zeros.data(), part.sums, t);
         });
       },
       [&](const Part& part) {

@@ -8,17 +8,17 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
+from lit_hep.nets.convolution import Convolved
 from lit_hep.nets.native import library, plain
 
 _TILE = 4
 """Rows and columns of an answer that are computed together."""
 _PADDING = 1
 """Rows and columns of zeros on each side of an image."""
-_POINTS = {3: (0, 1, -1, 2, -2), 4: (0, 1, -1, 2, -2, 0.5)}
-"""Of each side that a kernel may have, where polynomials are taken; infinity comes to them."""
-_CHANNELS = 32
+_POINTS = {2: (0, 1, -1, 2), 3: (0, 1, -1, 2, -2), 4: (0, 1, -1, 2, -2, 0.5)}
+"""For each number of taps in a row, of a phase, where polynomials are taken; infinity comes to them."""
+CHANNELS = 32
 """Those of images and answers are multiples of it."""
 _PIXELS = 1024
 """Of a batch; with fewer, to transform the weights costs more than it saves."""
@@ -44,11 +44,11 @@ class WinogradConv(nn.Conv2d):
             not plain(x, *self.parameters())
             or not x.is_contiguous(memory_format=torch.channels_last)
             or x.shape[1] != self.in_channels
-            or not _pays(*x.shape)
-            or (kernel := _kernel(self.kernel_size[0])) is None
+            or not pays(x.shape[0], *x.shape[2:])
+            or (found := kernel(self.kernel_size[0])) is None
         ):
             return super().forward(x)
-        y: Tensor = _Winograd.apply(x, self.weight, self.bias, kernel)
+        y: Tensor = Convolved.apply(x, self.weight, self.bias, found)
         return y
 
 
@@ -62,11 +62,12 @@ def winograd(net: nn.Module) -> None:
 def _suits(layer: nn.Conv2d) -> bool:
     plain = layer.stride == layer.dilation == (1, 1) and layer.groups == 1
     framed = layer.padding == (_PADDING, _PADDING) and layer.padding_mode == "zeros"
-    square = layer.kernel_size in {(side, side) for side in _POINTS}
-    return plain and framed and square and layer.in_channels % _CHANNELS == layer.out_channels % _CHANNELS == 0
+    square = layer.kernel_size in {(3, 3), (4, 4)}
+    return plain and framed and square and layer.in_channels % CHANNELS == layer.out_channels % CHANNELS == 0
 
 
-def _pays(batch: int, channels: int, height: int, width: int) -> bool:
+def pays(batch: int, height: int, width: int) -> bool:
+    """Whether so many tiles of answers are worth the sums of the weights, and filled well enough."""
     pixels = height * width
     # 36 multiplications a tile against 9 a pixel: 2.5 times as many, or tiles beyond the edge cost what is saved
     return batch * pixels >= _PIXELS and 10 * _tiles(height) * _tiles(width) < pixels
@@ -82,105 +83,103 @@ def _powers(points: Sequence[float], count: int) -> Tensor:
     return torch.cat([finite, torch.eye(count, dtype=torch.float64)[-1:]])
 
 
-class _Kernel:
-    """The functions of the library for r x r taps, with tensors in their place.
+class Kernel:
+    """The functions of the library for weights (K, C, r, r), with tensors in their place.
 
     Args:
         compiled: The library.
         r: Rows and columns of the taps.
+        stride: Down and across; r is a multiple of it.
     """
 
-    def __init__(self, compiled: ctypes.CDLL, r: int) -> None:
-        self.r, self.points = r, (_TILE + r - 1) ** 2
+    def __init__(self, compiled: ctypes.CDLL, r: int, stride: int) -> None:
+        self.r, self.stride, self.phases = r, stride, stride**2
+        self.points = (_TILE + r // stride - 1) ** 2
         pointer, number, integer, flag = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int, ctypes.c_bool
         self._sum_taps, self._of_taps = compiled.sum_taps, compiled.gradient_of_taps
         self._convolve, self._of_sums = compiled.convolve, compiled.gradient_of_sums
-        self._sum_taps.argtypes = self._of_taps.argtypes = [pointer, pointer, number, number, pointer, integer]
+        self._sum_taps.argtypes = [pointer, pointer, number, number, flag, pointer, integer]
+        self._of_taps.argtypes = [pointer, pointer, number, number, pointer, integer]
         self._convolve.argtypes = [*[pointer] * 4, integer, pointer, pointer, number, flag, integer]
         self._of_sums.argtypes = [*[pointer] * 3, integer, pointer, pointer, number, flag, integer]
         for function in (self._sum_taps, self._of_taps, self._convolve, self._of_sums):
             function.restype = None
 
-    def answer(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """(B, C, H, W) to (B, K, H', W') by a weight (K, C, r, r)."""
+    def reduce(self, large: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """(B, C, H, W) to (B, K, h, w)."""
+        sides = [(side + 2 * _PADDING - self.r) // self.stride + 1 for side in large.shape[2:]]
         place = weight.data_ptr(), weight.transpose(0, 1).stride()
-        return self._convolved(x, weight.shape[0], place, bias, _PADDING)
+        return self._convolved(large, (weight.shape[0], *sides), place, bias, _PADDING)
 
-    def gradient_of_images(self, gradient: Tensor, weight: Tensor) -> Tensor:
-        """(B, K, H', W') to (B, C, H, W): by the taps turned by half a circle, last row and column first."""
+    def enlarge(self, small: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """(B, K, h, w) to (B, C, H, W): by the taps turned by half a circle, last row and column first."""
+        sides = [(side - 1) * self.stride - 2 * _PADDING + self.r for side in small.shape[2:]]
         *channels, rows, columns = weight.stride()
         last = weight.data_ptr() + (self.r - 1) * (rows + columns) * weight.element_size()
-        return self._convolved(gradient, weight.shape[1], (last, (*channels, -rows, -columns)), None, self.r - 2)
+        padding = self.r // self.stride - 1 - _PADDING // self.stride
+        return self._convolved(small, (weight.shape[1], *sides), (last, (*channels, -rows, -columns)), bias, padding)
 
-    def gradient_of_weight(self, x: Tensor, gradient: Tensor, weight: Tensor) -> Tensor:
-        """Of a weight (K, C, r, r), in its layout."""
+    def of_weight(self, large: Tensor, small: Tensor, weight: Tensor) -> Tensor:
+        """In the layout of the weight."""
         (outputs, inputs), threads, made = weight.shape[:2], torch.get_num_threads(), torch.empty_like(weight)
-        room, together, shared = self._room(x, gradient, threads)
-        sums = (torch.empty if shared else torch.zeros)(1 if shared else threads, self.points * inputs * outputs)
+        number = self.points * self.phases * inputs * outputs
+        room, together, shared = self._room(large, small, number, threads)
+        sums = (torch.empty if shared else torch.zeros)(1 if shared else threads, number)
         about = _PADDING, sums.data_ptr(), room.data_ptr(), together, shared, threads
-        self._of_sums(_sizes(x, gradient), x.data_ptr(), gradient.data_ptr(), *about)
+        self._of_sums(_sizes(large, small), large.data_ptr(), small.data_ptr(), *about)
         total = sums[0] if shared else sums.sum(0)
         place = made.data_ptr(), _numbers(*made.transpose(0, 1).stride())
         self._of_taps(*place, inputs, outputs, total.data_ptr(), threads)
         return made
 
     def _convolved(
-        self, x: Tensor, outputs: int, taps: tuple[int, Sequence[int]], bias: Tensor | None, padding: int
+        self, x: Tensor, shape: Sequence[int], taps: tuple[int, Sequence[int]], bias: Tensor | None, padding: int
     ) -> Tensor:
         """With so many zeros on each side, by taps at a place with strides of input, output, row and column."""
-        (batch, inputs, *sides), threads = x.shape, torch.get_num_threads()
-        shape = (batch, outputs, *(side + 2 * padding - self.r + 1 for side in sides))
-        y = torch.empty(shape, memory_format=torch.channels_last)
-        sums = torch.empty(self.points * inputs * outputs)
-        self._sum_taps(taps[0], _numbers(*taps[1]), inputs, outputs, sums.data_ptr(), threads)
-        room, together, shared = self._room(x, y, threads)
+        (batch, inputs), outputs, threads = x.shape[:2], shape[0], torch.get_num_threads()
+        y = torch.empty((batch, *shape), memory_format=torch.channels_last)
+        number = self.points * self.phases * inputs * outputs
+        sums = torch.empty(number)
+        enlarge = shape[1] > x.shape[2]
+        self._sum_taps(taps[0], _numbers(*taps[1]), inputs, outputs, enlarge, sums.data_ptr(), threads)
+        room, together, shared = self._room(x, y, number, threads)
         offset = None if bias is None else bias.data_ptr()
         about = padding, y.data_ptr(), room.data_ptr(), together, shared, threads
         self._convolve(_sizes(x, y), x.data_ptr(), sums.data_ptr(), offset, *about)
         return y
 
-    def _room(self, x: Tensor, y: Tensor, threads: int) -> tuple[Tensor, int, bool]:
-        """Room for sums of x and y, for how many tiles it is, and whether threads share it: else each has its own."""
-        (batch, outputs, height, width), inputs = y.shape, x.shape[1]
-        values, tiles = self.points * (inputs + outputs), batch * _tiles(height) * _tiles(width)
-        shared = self.points * inputs * outputs > _SHARED // 2
-        together = max(48, (_SHARED if shared else _OWN) // values)
-        together = -(-min(together, tiles if shared else -(-tiles // threads)) // 12) * 12
+    def _room(self, x: Tensor, y: Tensor, number: int, threads: int) -> tuple[Tensor, int, bool]:
+        """Room for sums of x and y, for how many tiles it is, and whether threads share it: else each has its own.
+
+        Args:
+            x: Images that are given.
+            y: Those that are made, or their gradient.
+            number: Of sums of the taps.
+            threads: That work together.
+        """
+        enlarged = self.stride if y.shape[2] > x.shape[2] else 1
+        values = self.points * (self.phases * x.shape[1] + enlarged**2 * y.shape[1])
+        tiles = len(y) * _tiles(y.shape[2] // enlarged) * _tiles(y.shape[3] // enlarged)
+        shared = number > _SHARED // 2
+        most = max(48, (_SHARED if shared else _OWN) // values)
+        parts = max(1 if shared else threads, -(-tiles // most))
+        together = -(-tiles // (12 * parts)) * 12
         return torch.empty((1 if shared else threads) * together * values), together, shared
 
 
 @cache
-def _kernel(r: int) -> _Kernel | None:
-    points = _POINTS[r]
+def kernel(r: int, stride: int = 1) -> Kernel | None:
+    """Of r x r taps and this stride, or None where it cannot be had."""
+    taps = r // stride  # of a phase
+    points = _POINTS[taps]
     matrices = {
         "PIXELS": _powers(points, len(points) + 1).inverse().T.round(decimals=12),  # zeros are zeros
-        "TAPS": _powers(points, r),
+        "TAPS": _powers(points, taps),
         "SUMS": _powers(points, _TILE).T,
     }
     words = [f"{name}={str(matrix.tolist()).translate(_BRACES)}" for name, matrix in matrices.items()]
-    compiled = library(Path(__file__).with_suffix(".cpp"), (f"SIDE={_TILE + r - 1}", *words))
-    return None if compiled is None else _Kernel(compiled, r)
-
-
-class _Winograd(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, kernel: _Kernel) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        ctx.kernel = kernel
-        return kernel.answer(x, weight, bias)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        (x, weight), kernel = ctx.saved_tensors, ctx.kernel
-        gradient = gradient.contiguous(memory_format=torch.channels_last)
-        of_x, of_weight, of_bias, _ = ctx.needs_input_grad
-        return (
-            kernel.gradient_of_images(gradient, weight) if of_x else None,
-            kernel.gradient_of_weight(x, gradient, weight) if of_weight else None,
-            gradient.sum((0, 2, 3)) if of_bias else None,
-            None,
-        )
+    compiled = library(Path(__file__).with_suffix(".cpp"), (f"SIDE={len(points) + 1}", f"STEP={stride}", *words))
+    return None if compiled is None else Kernel(compiled, r, stride)
 
 
 def _numbers(*values: int) -> Any:

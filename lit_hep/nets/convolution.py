@@ -1,0 +1,52 @@
+"""Convolutions and their transposes that are computed in another way than PyTorch's."""
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+
+class Convolution(Protocol):
+    """A way to convolve by a weight (K, C, rows, columns): large images have C channels, small ones K.
+
+    Images have their channels innermost.
+    """
+
+    def reduce(self, large: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """(B, C, H, W) to (B, K, h, w), by the convolution."""
+
+    def enlarge(self, small: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """(B, K, h, w) to (B, C, H, W), by its transpose."""
+
+    def of_weight(self, large: Tensor, small: Tensor, weight: Tensor) -> Tensor:
+        """Gradient of the weight from images, and the gradient of those made of them."""
+
+
+class Convolved(torch.autograd.Function):
+    """Images, weight, bias, a way to convolve, and whether by its transpose, to images."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, way: Convolution, transposed: bool = False
+    ) -> Tensor:
+        """(B, C, H, W) to (B, K, h, w); transposed, the other way about."""
+        ctx.save_for_backward(x, weight)
+        ctx.way, ctx.transposed = way, transposed
+        return (way.enlarge if transposed else way.reduce)(x, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        """Of images, weight and bias."""
+        (x, weight), way = ctx.saved_tensors, ctx.way
+        of_x, of_weight, of_bias, *_ = ctx.needs_input_grad
+        gradient = gradient.contiguous(memory_format=torch.channels_last)
+        back, pair = (way.reduce, (gradient, x)) if ctx.transposed else (way.enlarge, (x, gradient))
+        return (
+            back(gradient, weight, None) if of_x else None,
+            way.of_weight(*pair, weight) if of_weight else None,
+            gradient.sum((0, 2, 3)) if of_bias else None,
+            None,
+            None,
+        )

@@ -1,0 +1,137 @@
+"""Convolutions with strides, and their transposes, sooner on a CPU than PyTorch's."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lit_hep.nets.convolution import Convolution, Convolved
+from lit_hep.nets.native import HasKernel, plain
+from lit_hep.nets.winograd import CHANNELS, kernel, pays
+
+_WEIGHTS, _PIXELS = 2**18, 512
+"""For products: from so many weights on; up to so many pixels of a batch of the smaller images."""
+_Pair = tuple[int, int]
+
+
+class _Strided(HasKernel):
+    """What both directions have in common.
+
+    Args:
+        inputs: Channels of the images.
+        outputs: Channels of the answers.
+        kernel: Rows and columns of the taps.
+        stride: Down and across.
+        padding: Rows and columns of zeros on each side of the larger images.
+        bias: Add one.
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+
+    def __init__(
+        self, inputs: int, outputs: int, kernel: _Pair, stride: _Pair, padding: _Pair, bias: bool = True
+    ) -> None:
+        super().__init__(inputs, outputs, kernel, stride, padding, bias=bias)
+        self.inputs, self.windows = inputs, Windows(kernel, stride, padding)
+        halves = (kernel, stride, padding) == ((4, 4), (2, 2), (1, 1))
+        self.halves = halves and inputs % CHANNELS == outputs % CHANNELS == 0
+
+    def way(self, x: Tensor, number: Sequence[int]) -> Convolution | None:
+        """That which is sooner than PyTorch's, if one is, for images with so many windows down and across."""
+        pixels = len(x) * number[0] * number[1]
+        if not (self.native and pixels and x.shape[1] == self.inputs and plain(x, *self.parameters())):
+            return None
+        if not x.is_contiguous(memory_format=torch.channels_last):
+            return None
+        if pixels <= _PIXELS:
+            return self.windows if self.weight.numel() >= _WEIGHTS else None
+        return kernel(4, 2) if self.halves and pays(len(x), *number) else None
+
+
+class StridedConv(_Strided, nn.Conv2d):
+    """A convolution with strides: the same as PyTorch's but for rounding, in float32 on a CPU in one of two other ways.
+
+    Where answers have few pixels most of what is read are weights, and PyTorch brings them into another order with each
+    batch. In products with the windows of the images they are taken as they lie, and so are their gradients. Where 4x4
+    taps halve many pixels, Winograd's way takes 100 multiplications for 16 answers, not 256 (`lit_hep.nets.winograd`).
+    Both with the channels innermost only.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to (B, K, h, w)."""
+        way = self.way(x, self.windows.number(x)) if self.windows.fit(x) else None
+        y: Tensor = super().forward(x) if way is None else Convolved.apply(x, self.weight, self.bias, way)
+        return y
+
+
+class StridedConvTranspose(_Strided, nn.ConvTranspose2d):
+    """The transpose of `StridedConv`, alike."""
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """(B, K, h, w) to (B, C, H, W)."""
+        way = None if output_size else self.way(x, x.shape[2:])
+        if way is None:
+            return super().forward(x, output_size)
+        y: Tensor = Convolved.apply(x, self.weight, self.bias, way, True)
+        return y
+
+
+class Windows(NamedTuple):
+    """What each pixel of small images sees of the large ones, in rows and columns: a way to convolve, by products."""
+
+    kernel: _Pair
+    stride: _Pair
+    padding: _Pair
+
+    def reduce(self, large: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """(B, C, H, W) to (B, K, h, w)."""
+        y = self._cut(large) @ _taps(weight).T
+        if bias is not None:
+            y += bias
+        return y.view(len(large), *self.number(large), len(weight)).permute(0, 3, 1, 2)
+
+    def enlarge(self, small: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """(B, K, h, w) to (B, C, H, W): where windows overlap, their sum."""
+        (batch, _, *number), (top, left) = small.shape, self.padding
+        windows = (_pixels(small) @ _taps(weight)).view(batch, *number, *self.kernel, weight.shape[1])
+        height, width = ((n - 1) * s + k for n, k, s in zip(number, self.kernel, self.stride, strict=True))
+        framed = windows.new_zeros(batch, height, width, weight.shape[1])
+        for y in range(self.kernel[0]):
+            for x in range(self.kernel[1]):
+                seen = framed[:, y :: self.stride[0], x :: self.stride[1]]
+                seen[:, : number[0], : number[1]] += windows[:, :, :, y, x]
+        inside = framed[:, top : height - top, left : width - left]
+        return (inside.contiguous() if bias is None else inside + bias).permute(0, 3, 1, 2)
+
+    def of_weight(self, large: Tensor, small: Tensor, weight: Tensor) -> Tensor:
+        """With C innermost."""
+        outputs, inputs, *kernel = weight.shape
+        return (_pixels(small).T @ self._cut(large)).view(outputs, *kernel, inputs).permute(0, 3, 1, 2)
+
+    def number(self, large: Tensor) -> list[int]:
+        """Of windows down and across."""
+        return [(side + 2 * p - k) // s + 1 for side, k, s, p in zip(large.shape[2:], *self, strict=True)]
+
+    def fit(self, large: Tensor) -> bool:
+        """Whether no row or column is left over."""
+        return not any((side + 2 * p - k) % s for side, k, s, p in zip(large.shape[2:], *self, strict=True))
+
+    def _cut(self, large: Tensor) -> Tensor:
+        """(B, C, H, W) to a row for each window, (B h w, taps C)."""
+        (rows, columns), (top, left) = self.kernel, self.padding
+        framed = F.pad(large.permute(0, 2, 3, 1), (0, 0, left, left, top, top))
+        windows = framed.unfold(1, rows, self.stride[0]).unfold(2, columns, self.stride[1])
+        return windows.permute(0, 1, 2, 4, 5, 3).reshape(-1, rows * columns * large.shape[1])
+
+
+def _pixels(images: Tensor) -> Tensor:
+    """(B, K, h, w) to a row for each pixel, (B h w, K)."""
+    return images.permute(0, 2, 3, 1).reshape(-1, images.shape[1])
+
+
+def _taps(weight: Tensor) -> Tensor:
+    """(K, C, rows, columns) to (K, taps C)."""
+    return weight.permute(0, 2, 3, 1).flatten(1)
