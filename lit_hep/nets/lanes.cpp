@@ -250,16 +250,32 @@ void images_to_features(const float* image, const int64_t* strides, int64_t imag
   }
 }
 
-// Of each group, (groups, gradient_size).
-void gradients_of_groups(const float* gradient, int64_t images, const float* const* learnt, const void* kept,
-                         float* sums, int threads) {
-#pragma omp parallel for num_threads(threads)
-  for (int64_t group = 0; group < (images + lanes - 1) / lanes; ++group) {
-    int64_t first = group * lanes, full = std::min<int64_t>(lanes, images - first);
-    Vector* to = last(room);
-    for (int l = 0; l < lanes; ++l)
-      for (int f = 0; f < features; ++f) to[f][l] = l < full ? gradient[(first + l) * features + f] : 0;
-    backward<0>(static_cast<const Kept<0>*>(kept)[group], room, learnt, sums + group * gradient_size);
+// Gradients of taps and bias of each block, for which there is room of gradient_size for each group.
+void gradients_of_images(const float* gradient, int64_t images, const float* const* learnt, const void* kept,
+                         float* const* of_learnt, float* sums, int threads) {
+  const int64_t groups = (images + lanes - 1) / lanes;
+#pragma omp parallel num_threads(threads)
+  {
+#pragma omp for
+    for (int64_t group = 0; group < groups; ++group) {
+      int64_t first = group * lanes, full = std::min<int64_t>(lanes, images - first);
+      Vector* to = last(room);
+      for (int l = 0; l < lanes; ++l)
+        for (int f = 0; f < features; ++f) to[f][l] = l < full ? gradient[(first + l) * features + f] : 0;
+      backward<0>(static_cast<const Kept<0>*>(kept)[group], room, learnt, sums + group * gradient_size);
+    }
+    const float* from = sums;
+    for (int n = 0; n < 2 * count; ++n) {
+      const Block block = blocks[n / 2];
+      const int number = block.outputs * (n % 2 ? 1 : block.taps());
+#pragma omp for nowait
+      for (int i = 0; i < number; ++i) {
+        float total = 0;
+        for (int64_t group = 0; group < groups; ++group) total += from[group * gradient_size + i];
+        of_learnt[n][i] = total;
+      }
+      from += number;
+    }
   }
 }
 }

@@ -3,7 +3,6 @@
 import ctypes
 from collections.abc import Sequence
 from functools import cache
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +35,7 @@ class PoolingCNN(HasKernel, nn.Sequential):
         super().__init__(*layers)
         self._blocks = tuple(_sizes(*layers[3 * block : 3 * block + 2]) for block in range(blocks))
         self._dense = dense_sizes(layers[3 * blocks + 1 :])
+        self._learning = [layer for layer in layers if isinstance(layer, nn.Conv2d | nn.Linear)]
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, C, H, W) to what the last layer answers."""
@@ -43,12 +43,12 @@ class PoolingCNN(HasKernel, nn.Sequential):
         if not self._suits(image) or (kernel := _kernel(self._blocks, *image.shape[2:])) is None:
             answer = super().forward(image)  # type: ignore[no-untyped-call]
             return answer
-        convolutions = list(islice(self, 0, 3 * len(self._blocks), 3))
-        answer = _Features.apply(image, kernel, *(value for layer in convolutions for value in layer.parameters()))
+        blocks = self._learning[: len(self._blocks)]
+        answer = _Features.apply(image, kernel, *(value for layer in blocks for value in (layer.weight, layer.bias)))
         return dense(answer, list(self)[3 * len(self._blocks) + 1 :], self._dense)
 
     def _suits(self, image: Tensor) -> bool:
-        if not (self.native and self._blocks and plain(image, *self.parameters())):
+        if not (self.native and self._blocks and plain(image, *(layer.weight for layer in self._learning))):
             return False
         wanted = image.dim() == 4 and image.shape[1] == self._blocks[0][0] and not image.requires_grad
         return wanted and image.shape[0] >= _IMAGES
@@ -71,9 +71,9 @@ class _Kernel:
         sizes = ("group_size", "kept_bytes", "gradient_size")
         self.images, self.kept, self.learnt = (ctypes.c_int64.in_dll(compiled, name).value for name in sizes)
         pointer, number, threads = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
-        self.forward, self.backward = compiled.images_to_features, compiled.gradients_of_groups
+        self.forward, self.backward = compiled.images_to_features, compiled.gradients_of_images
         self.forward.argtypes = [pointer, pointer, number, pointer, pointer, pointer, threads]
-        self.backward.argtypes = [pointer, number, pointer, pointer, pointer, threads]
+        self.backward.argtypes = [pointer, number, *[pointer] * 4, threads]
         self.forward.restype = self.backward.restype = None
 
     def groups(self, images: int) -> int:
@@ -110,8 +110,8 @@ class _Features(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         kept, *learnt = ctx.saved_tensors
         gradient, images = gradient.contiguous(), len(gradient)
-        sums = torch.empty(ctx.kernel.groups(images), ctx.kernel.learnt)
-        about = images, pointers(learnt), kept.data_ptr(), sums.data_ptr(), torch.get_num_threads()
-        ctx.kernel.backward(gradient.data_ptr(), *about)
-        parts = torch.split(sums.sum(0), [value.numel() for value in learnt])
-        return None, None, *(part.view(value.shape) for part, value in zip(parts, learnt, strict=True))
+        of_learnt = [torch.empty_like(value) for value in learnt]
+        sums = torch.empty(ctx.kernel.groups(images) * ctx.kernel.learnt)
+        about = images, pointers(learnt), kept.data_ptr(), pointers(of_learnt), sums.data_ptr()
+        ctx.kernel.backward(gradient.data_ptr(), *about, torch.get_num_threads())
+        return None, None, *of_learnt
