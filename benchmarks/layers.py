@@ -15,6 +15,8 @@ from lit_hep.nets.elu import ELU
 from lit_hep.nets.lanes import PoolingCNN
 from lit_hep.nets.lenet import LeNet5
 from lit_hep.nets.native import use_kernels
+from lit_hep.nets.pix2pix import HALVE
+from lit_hep.nets.strided import StridedConv, StridedConvTranspose
 from lit_hep.nets.winograd import WinogradConv
 from lit_hep.training.memory import Memory, keep
 
@@ -28,6 +30,18 @@ def _winograd(channels: int, shape: tuple[int, ...]) -> Case:
     kinds = WinogradConv, nn.Conv2d
     ours, theirs = (kind(channels, channels, 3, padding=1).to(memory_format=_LAST) for kind in kinds)
     return ours, theirs, shape, _LAST
+
+
+def _strided(kind: type[StridedConv | StridedConvTranspose], inputs: int, outputs: int, side: int) -> Case:
+    ours, theirs = (kind(inputs, outputs, *HALVE).to(memory_format=_LAST) for _ in range(2))
+    use_kernels(ours)
+    return ours, theirs, (8, inputs, side, side), _LAST
+
+
+def _whole(net: nn.Module, shape: tuple[int, ...]) -> Case:
+    ours, theirs = (deepcopy(net) for _ in range(2))
+    use_kernels(ours)
+    return ours, theirs, shape, torch.contiguous_format
 
 
 def _blocks(net: nn.Sequential, shape: tuple[int, ...]) -> Case:
@@ -57,6 +71,11 @@ _LAYERS: dict[str, Case] = {
     "the same, 512 channels": _winograd(512, (8, 512, 28, 28)),
     "convolutions, pooling, ReLU of LeNet-5": _blocks(LeNet5(), (256, 2, 32, 32)),
     "the same of the original crater network": _blocks(CraterCNN().to(memory_format=_LAST), (256, 1, 48, 48)),
+    "all layers of LeNet-5": _whole(LeNet5(), (32, 2, 32, 32)),
+    "4×4 convolution of stride 2, of few pixels as a product": _strided(StridedConv, 512, 512, 8),
+    "the same, of more by Winograd's way": _strided(StridedConv, 128, 256, 32),
+    "its transpose, of few pixels as a product": _strided(StridedConvTranspose, 1024, 512, 4),
+    "its transpose, of more by Winograd's way": _strided(StridedConvTranspose, 512, 128, 16),
     "asinh": (asinh, torch.asinh, (4, 2, 256, 256), torch.contiguous_format),
     "log(1 + |x|), log1p": (
         lambda x: (1 + x.abs()).log(),
