@@ -76,7 +76,7 @@ def test_what_is_not_finite_stays_in_its_row_and_what_is_dead_learns_nothing():
     ("layers", "sizes"),
     [
         ([nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)], ((4, 3, True), (3, 2, False))),
-        ([nn.Linear(4, 3), nn.ReLU(), nn.ReLU()], ((4, 3, True),)),
+        ([nn.Linear(4, 3), nn.ReLU(), nn.ReLU(), nn.Linear(3, 2)], ((4, 3, True),)),
         ([nn.Linear(4, 3), nn.Dropout(0.5), nn.ReLU()], ((4, 3, False),)),
         ([nn.Linear(4, 3), nn.Linear(3, 2, bias=False)], ((4, 3, False),)),
         ([nn.ReLU(), nn.Linear(4, 3)], ()),
