@@ -28,6 +28,7 @@ class _Strided(HasKernel):
         bias: Add one.
     """
 
+    in_channels: int
     weight: Tensor
     bias: Tensor | None
 
@@ -35,19 +36,20 @@ class _Strided(HasKernel):
         self, inputs: int, outputs: int, kernel: _Pair, stride: _Pair, padding: _Pair, bias: bool = True
     ) -> None:
         super().__init__(inputs, outputs, kernel, stride, padding, bias=bias)
-        self.inputs, self.windows = inputs, Windows(kernel, stride, padding)
+        self.windows = Windows(kernel, stride, padding)
+        self.many = self.weight.numel() >= _WEIGHTS
         halves = (kernel, stride, padding) == ((4, 4), (2, 2), (1, 1))
         self.halves = halves and inputs % CHANNELS == outputs % CHANNELS == 0
 
     def way(self, x: Tensor, number: Sequence[int]) -> Convolution | None:
         """That which is sooner than PyTorch's, if one is, for images with so many windows down and across."""
-        pixels = len(x) * number[0] * number[1]
-        if not (self.native and pixels and x.shape[1] == self.inputs and plain(x, *self.parameters())):
+        if not (self.native and plain(x, *self.parameters()) and x.is_contiguous(memory_format=torch.channels_last)):
             return None
-        if not x.is_contiguous(memory_format=torch.channels_last):
+        pixels = len(x) * number[0] * number[1]
+        if pixels == 0 or x.shape[1] != self.in_channels:
             return None
         if pixels <= _PIXELS:
-            return self.windows if self.weight.numel() >= _WEIGHTS else None
+            return self.windows if self.many else None
         return kernel(4, 2) if self.halves and pays(len(x), *number) else None
 
 
@@ -62,7 +64,7 @@ class StridedConv(_Strided, nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to (B, K, h, w)."""
-        way = self.way(x, self.windows.number(x)) if self.windows.fit(x) else None
+        way = self.way(x, self.windows.number(x)) if x.dim() == 4 and self.windows.fit(x) else None
         y: Tensor = super().forward(x) if way is None else Convolved.apply(x, self.weight, self.bias, way)
         return y
 
@@ -72,7 +74,7 @@ class StridedConvTranspose(_Strided, nn.ConvTranspose2d):
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         """(B, K, h, w) to (B, C, H, W)."""
-        way = None if output_size else self.way(x, x.shape[2:])
+        way = None if output_size or x.dim() != 4 else self.way(x, x.shape[2:])
         if way is None:
             return super().forward(x, output_size)
         y: Tensor = Convolved.apply(x, self.weight, self.bias, way, True)
