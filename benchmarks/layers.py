@@ -26,6 +26,11 @@ Case = tuple[Layer, Layer, tuple[int, ...], torch.memory_format]
 _LAST = torch.channels_last
 
 
+def _native(net: nn.Module) -> nn.Module:
+    use_kernels(net)
+    return net
+
+
 def _winograd(channels: int, shape: tuple[int, ...]) -> Case:
     kinds = WinogradConv, nn.Conv2d
     ours, theirs = (kind(channels, channels, 3, padding=1).to(memory_format=_LAST) for kind in kinds)
@@ -34,25 +39,28 @@ def _winograd(channels: int, shape: tuple[int, ...]) -> Case:
 
 def _strided(kind: type[StridedConv | StridedConvTranspose], inputs: int, outputs: int, side: int) -> Case:
     ours, theirs = (kind(inputs, outputs, *HALVE).to(memory_format=_LAST) for _ in range(2))
-    use_kernels(ours)
-    return ours, theirs, (8, inputs, side, side), _LAST
+    return _native(ours), theirs, (8, inputs, side, side), _LAST
 
 
 def _whole(net: nn.Module, shape: tuple[int, ...]) -> Case:
     ours, theirs = (deepcopy(net) for _ in range(2))
-    use_kernels(ours)
-    return ours, theirs, shape, torch.contiguous_format
+    return _native(ours), theirs, shape, torch.contiguous_format
 
 
 def _blocks(net: nn.Sequential, shape: tuple[int, ...]) -> Case:
     ours, theirs = (PoolingCNN(*list(deepcopy(net))[:7], blocks=2) for _ in range(2))
-    use_kernels(ours)
-    return ours, theirs, shape, _LAST
+    return _native(ours), theirs, shape, _LAST
 
 
 _LAYERS: dict[str, Case] = {
     "dropout": (Dropout(0.18), nn.Dropout(0.18), (4, 32, 256, 256), _LAST),
-    "ELU": (ELU(), nn.ELU(), (4, 32, 256, 256), _LAST),
+    "ELU": (_native(ELU()), nn.ELU(), (4, 32, 256, 256), _LAST),
+    "ELU and dropout": (
+        _native(ELU(0.18)),
+        nn.Sequential(nn.ELU(), nn.Dropout(0.18)),
+        (4, 32, 256, 256),
+        _LAST,
+    ),
     "2×2 pooling": (HalvingMaxPool(), nn.MaxPool2d(2), (256, 6, 28, 28), torch.contiguous_format),
     "3×3 pooling and ReLU, in which order": (
         nn.Sequential(nn.MaxPool2d(3), nn.ReLU()),
