@@ -20,7 +20,7 @@ class Convolution(Protocol):
         """(B, K, h, w) to (B, C, H, W), by its transpose."""
 
     def of_weight(self, large: Tensor, small: Tensor, weight: Tensor) -> Tensor:
-        """Gradient of the weight from images, and the gradient of those made of them."""
+        """Gradient (K, C, rows, columns), from images of both sizes of which one is the gradient."""
 
 
 class Convolved(torch.autograd.Function):

@@ -20,11 +20,11 @@ _IMAGES = 16
 class PoolingCNN(HasKernel, nn.Sequential):
     """Blocks of a convolution, maximum pooling and ReLU, then `nn.Flatten` and other layers.
 
-    In float32 on a CPU, with a C++ compiler (`lit_hep.nets.native`), the blocks are one kernel, compiled with the first
-    batch in two seconds. It takes 16 images at a time (8 without AVX-512), one in each lane of a vector, through all
-    blocks and back while they are in the cache. Answers and gradients are PyTorch's but for rounding, and the same to
-    the last bit for any number of threads; hooks of single layers are not called. Halves, batches of fewer than 16
-    images and images whose gradient is wanted go PyTorch's way.
+    In float32 on a CPU, with a C++ compiler (`lit_hep.nets.native`), the blocks are one kernel and dense layers another
+    (`lit_hep.nets.dense`), compiled with the first batch in two seconds. The first takes 16 images at a time (8 without
+    AVX-512), one in each lane of a vector, through all blocks and back while they are in the cache. Answers and
+    gradients are PyTorch's but for rounding, and the same to the last bit for any number of threads; hooks of single
+    layers are not called. Halves, batches of fewer than 16 images and images whose gradient is wanted go PyTorch's way.
 
     Args:
         *layers: Three a block: `nn.Conv2d` with bias, without padding and stride, `nn.MaxPool2d`, `nn.ReLU`.
@@ -35,20 +35,23 @@ class PoolingCNN(HasKernel, nn.Sequential):
         super().__init__(*layers)
         self._blocks = tuple(_sizes(*layers[3 * block : 3 * block + 2]) for block in range(blocks))
         self._dense = dense_sizes(layers[3 * blocks + 1 :])
-        self._learning = [layer for layer in layers if isinstance(layer, nn.Conv2d | nn.Linear)]
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, C, H, W) to what the last layer answers."""
         answer: Tensor
-        if not self._suits(image) or (kernel := _kernel(self._blocks, *image.shape[2:])) is None:
+        learning = [layer for layer in self if isinstance(layer, nn.Conv2d | nn.Linear)]
+        if (
+            not self._suits(image, *(layer.weight for layer in learning))
+            or (kernel := _kernel(self._blocks, *image.shape[2:])) is None
+        ):
             answer = super().forward(image)  # type: ignore[no-untyped-call]
             return answer
-        blocks = self._learning[: len(self._blocks)]
+        blocks = learning[: len(self._blocks)]
         answer = _Features.apply(image, kernel, *(value for layer in blocks for value in (layer.weight, layer.bias)))
         return dense(answer, list(self)[3 * len(self._blocks) + 1 :], self._dense)
 
-    def _suits(self, image: Tensor) -> bool:
-        if not (self.native and self._blocks and plain(image, *(layer.weight for layer in self._learning))):
+    def _suits(self, image: Tensor, *weights: Tensor) -> bool:
+        if not (self.native and self._blocks and plain(image, *weights)):
             return False
         wanted = image.dim() == 4 and image.shape[1] == self._blocks[0][0] and not image.requires_grad
         return wanted and image.shape[0] >= _IMAGES

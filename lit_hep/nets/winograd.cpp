@@ -1,7 +1,7 @@
 // Convolutions by Winograd's F(4x4): images (B, H, W, C) with channels innermost, answered 4x4 pixels, a tile, at a
 // time. SIDE pixels in a row are seen by a tile; PIXELS, TAPS and SUMS are the matrices that turn pixels and taps into
-// sums, and products of sums into answers. A convolution of stride STEP is one of stride 1 over STEP x STEP phases of its
-// images, every STEP-th row and column, and its transpose answers phases.
+// sums, and products of sums into answers. A convolution of stride STRIDE is one of stride 1 over STRIDE x STRIDE
+// phases of its images, every STRIDE-th row and column, and its transpose answers phases.
 
 #include <omp.h>
 
@@ -13,7 +13,7 @@
 namespace {
 
 constexpr int answers = 4, side = SIDE, kernel = side - answers + 1, points = side * side;
-constexpr int step = STEP, phases = step * step;
+constexpr int stride = STRIDE, phases = stride * stride;
 constexpr int panel = 2 * lanes, slice = 32;  // channels that are multiplied, and kept, together
 constexpr int rows = registers / 2, columns = registers / 3;  // tiles, and channels, that are multiplied together
 constexpr float of_pixels[side][side] = PIXELS, of_taps[side][kernel] = TAPS, of_sums[answers][side] = SUMS;
@@ -40,7 +40,7 @@ inline void turn(const float (&matrix)[R][S], const Vector (&given)[N][N], Vecto
 
 struct Images {
   const float* values;
-  int64_t height, width, channels, step;  // from a pixel of a tile to the next
+  int64_t height, width, channels, stride;  // from a pixel of a tile to the next
 
   int64_t at(int64_t image, int64_t y, int64_t x) const { return ((image * height + y) * width + x) * channels; }
 };
@@ -49,8 +49,8 @@ struct Tiles {
   int64_t height, width, down, across, number;  // in pixels, then in tiles
 
   Tiles(int64_t batch, const Images& made)
-      : height(made.height / made.step),
-        width(made.width / made.step),
+      : height(made.height / made.stride),
+        width(made.width / made.stride),
         down((height + answers - 1) / answers),
         across((width + answers - 1) / answers),
         number(batch * down * across) {}
@@ -82,8 +82,8 @@ inline void sum_pixels(const float (&matrix)[R][S], const Images& images, int ph
   const float* from[N][N];
   for (int i = 0; i < N; ++i)
     for (int j = 0; j < N; ++j) {
-      const int64_t y = images.step * (corner.top + i) + phase / step - padding;
-      const int64_t x = images.step * (corner.left + j) + phase % step - padding;
+      const int64_t y = images.stride * (corner.top + i) + phase / stride - padding;
+      const int64_t x = images.stride * (corner.left + j) + phase % stride - padding;
       const bool inside = y >= 0 && y < images.height && x >= 0 && x < images.width;
       from[i][j] = inside ? images.values + images.at(corner.image, y, x) : zeros;
     }
@@ -107,8 +107,8 @@ inline void answer(const Sums& sums, int64_t tile, const Tiles& tiles, const Cor
     const Vector offset = bias ? load(bias + k) : Vector{};
     for (int64_t i = 0; i < down; ++i)
       for (int64_t j = 0; j < across; ++j)
-        store(to + made.at(corner.image, made.step * (corner.top + i) + phase / step,
-                           made.step * (corner.left + j) + phase % step) + k, values[i][j] + offset);
+        store(to + made.at(corner.image, made.stride * (corner.top + i) + phase / stride,
+                           made.stride * (corner.left + j) + phase % stride) + k, values[i][j] + offset);
   }
 }
 
@@ -156,8 +156,8 @@ struct Work {
   std::vector<float> zeros;
 
   Work(const int64_t* sizes, const float* x, const float* y, float* room, int64_t together, bool shared)
-      : given{x, sizes[1], sizes[2], sizes[3], sizes[1] > sizes[4] ? step : 1},
-        made{y, sizes[4], sizes[5], sizes[6], sizes[4] > sizes[1] ? step : 1},
+      : given{x, sizes[1], sizes[2], sizes[3], sizes[1] > sizes[4] ? stride : 1},
+        made{y, sizes[4], sizes[5], sizes[6], sizes[4] > sizes[1] ? stride : 1},
         tiles(sizes[0], made),
         room(room),
         together(together),
@@ -166,7 +166,7 @@ struct Work {
 
   // Of the sums of a tile: all phases of what is given, and of what is made those that differ.
   int64_t inputs() const { return phases * given.channels; }
-  int64_t outputs() const { return made.step * made.step * made.channels; }
+  int64_t outputs() const { return made.stride * made.stride * made.channels; }
 };
 
 // Some tiles, for one thread or for all, of which each takes its share.
@@ -198,22 +198,22 @@ inline void sum_given(const Work& work, const Part& part, int padding, int64_t t
     sum_pixels<false, side>(of_pixels, work.given, phase, corner, padding, work.zeros.data(), part.pixels, tile);
 }
 
-// All tiles, part by part, each through all phases.
-template <typename... Phases>
-void in_parts(const Work& work, int threads, Phases... phases) {
+// All tiles, part by part, each through all steps.
+template <typename... Steps>
+void in_parts(const Work& work, int threads, Steps... steps) {
 #pragma omp parallel num_threads(threads)
   {
     const int64_t thread = omp_get_thread_num(), team = omp_get_num_threads();
     for (int64_t number = work.shared ? 0 : thread; number * work.together < work.tiles.number;
          number += work.shared ? 1 : team) {
       const Part part(work, number, thread, team);
-      const auto run = [&](const auto& phase) {
-        phase(part);
+      const auto run = [&](const auto& step) {
+        step(part);
         if (work.shared) {
 #pragma omp barrier
         }
       };
-      (run(phases), ...);
+      (run(steps), ...);
     }
   }
 }
@@ -222,10 +222,10 @@ void in_parts(const Work& work, int threads, Phases... phases) {
 
 extern "C" {
 
-// Sums of taps (inputs, outputs, step x kernel, step x kernel) of any strides: [point][panel of outputs][input][output
-// of the panel], with as many inputs, or outputs, as there are in all phases.
-void sum_taps(const float* taps, const int64_t* strides, int64_t inputs, int64_t outputs, bool answer_phases, float* made,
-              int threads) {
+// Sums of taps (inputs, outputs, stride x kernel, stride x kernel), anywhere in memory: [point][panel of outputs]
+// [input][output of the panel], with as many inputs, or outputs, as there are in all phases.
+void sum_taps(const float* taps, const int64_t* strides, int64_t inputs, int64_t outputs, bool answer_phases,
+              float* made, int threads) {
   constexpr int some = 8;  // inputs, so that what is written for a point is not only a line here and there
   const int64_t all_inputs = answer_phases ? inputs : phases * inputs;
   const int64_t all_outputs = answer_phases ? phases * outputs : outputs;
@@ -233,8 +233,8 @@ void sum_taps(const float* taps, const int64_t* strides, int64_t inputs, int64_t
   for (int64_t k = 0; k < all_outputs; k += panel)
     for (int64_t c = 0; c < all_inputs; c += some) {
       const int64_t phase = answer_phases ? k / outputs : c / inputs;
-      const float* begin = taps + c % inputs * strides[0] + k % outputs * strides[1] + phase / step * strides[2] +
-                           phase % step * strides[3];
+      const float* begin = taps + c % inputs * strides[0] + k % outputs * strides[1] + phase / stride * strides[2] +
+                           phase % stride * strides[3];
       Vector sums[points][some * panel / lanes];
       for (int n = 0; n < some * panel / lanes; ++n) {
         const float* from = begin + n / 2 * strides[0] + n % 2 * lanes * strides[1];
@@ -242,7 +242,7 @@ void sum_taps(const float* taps, const int64_t* strides, int64_t inputs, int64_t
         for (int y = 0; y < kernel; ++y)
           for (int x = 0; x < kernel; ++x)
             UNROLLED(int l = 0; l < lanes; ++l)
-              given[y][x][l] = from[l * strides[1] + step * y * strides[2] + step * x * strides[3]];
+              given[y][x][l] = from[l * strides[1] + stride * y * strides[2] + stride * x * strides[3]];
         turn(of_taps, given, turned);
         UNROLLED(int p = 0; p < points; ++p) sums[p][n] = turned[p / side][p % side];
       }
@@ -265,7 +265,7 @@ void gradient_of_taps(float* made, const int64_t* strides, int64_t inputs, int64
       turn<true>(of_taps, given, turned);
       for (int n = 0; n < kernel * kernel; ++n) {
         const Vector tap = turned[n / kernel][n % kernel];
-        const int64_t y = step * (n / kernel) + phase / step, x = step * (n % kernel) + phase % step;
+        const int64_t y = stride * (n / kernel) + phase / stride, x = stride * (n % kernel) + phase % stride;
         float* to = made + c % inputs * strides[0] + k * strides[1] + y * strides[2] + x * strides[3];
         if (strides[0] == 1)
           store(to, tap);
@@ -282,7 +282,8 @@ void convolve(const int64_t* sizes, const float* x, const float* taps, const flo
               float* room, int64_t together, bool shared, int threads) {
   const Work work(sizes, x, y, room, together, shared);
   const int64_t panels = work.outputs() / panel;
-  const int64_t inputs = work.made.step > 1 ? work.given.channels : work.inputs();  // of a panel: of its phase, or all
+  // of a panel: those of its phase, or all
+  const int64_t inputs = work.made.stride > 1 ? work.given.channels : work.inputs();
   in_parts(
       work, threads,
       [&](const Part& part) {
@@ -292,7 +293,8 @@ void convolve(const int64_t* sizes, const float* x, const float* taps, const flo
         part.each(points * panels, [&](int64_t n) {
           const int64_t point = n / panels, k = n % panels * panel, begin = k / work.made.channels * inputs;
           for (int64_t t = 0; t < part.count; t += rows)
-            multiply(part.pixels, point, t, begin, begin + inputs, taps + n * panel * inputs, part.sums.at(point, k, t));
+            multiply(part.pixels, point, t, begin, begin + inputs, taps + n * panel * inputs,
+                     part.sums.at(point, k, t));
         });
       },
       [&](const Part& part) {
@@ -302,9 +304,10 @@ void convolve(const int64_t* sizes, const float* x, const float* taps, const flo
       });
 }
 
-// Gradient of the sums of taps, [point][output][input of all phases], from x and that of y; of each thread, or once, as the room.
-void gradient_of_sums(const int64_t* sizes, const float* x, const float* gradient, int padding, float* made, float* room,
-                      int64_t together, bool shared, int threads) {
+// Gradient of the sums of taps, [point][output][input of all phases], from x and that of y; of each thread, or once, as
+// the room.
+void gradient_of_sums(const int64_t* sizes, const float* x, const float* gradient, int padding, float* made,
+                      float* room, int64_t together, bool shared, int threads) {
   const Work work(sizes, x, gradient, room, together, shared);
   const int64_t inputs = work.inputs(), outputs = work.outputs();
   in_parts(
@@ -321,8 +324,8 @@ void gradient_of_sums(const int64_t* sizes, const float* x, const float* gradien
         part.each(points * outputs / columns, [&](int64_t n) {
           const int64_t point = n * columns / outputs, k = n * columns % outputs;
           for (int64_t c = 0; c < inputs; c += panel)
-            accumulate(part.sums.at(point, k, 0), part.pixels.at(point, c, 0), part.count, own + n * columns * inputs + c,
-                       inputs, part.first);
+            accumulate(part.sums.at(point, k, 0), part.pixels.at(point, c, 0), part.count,
+                       own + n * columns * inputs + c, inputs, part.first);
         });
       });
 }

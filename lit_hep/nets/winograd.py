@@ -178,7 +178,7 @@ def kernel(r: int, stride: int = 1) -> Kernel | None:
         "SUMS": _powers(points, _TILE).T,
     }
     words = [f"{name}={str(matrix.tolist()).translate(_BRACES)}" for name, matrix in matrices.items()]
-    compiled = library(Path(__file__).with_suffix(".cpp"), (f"SIDE={len(points) + 1}", f"STEP={stride}", *words))
+    compiled = library(Path(__file__).with_suffix(".cpp"), (f"SIDE={len(points) + 1}", f"STRIDE={stride}", *words))
     return None if compiled is None else Kernel(compiled, r, stride)
 
 
