@@ -17,6 +17,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from lit_hep.base.loading import Loading
 from lit_hep.data.batches import Group
 from lit_hep.errors import ConfigError
+from lit_hep.training.adam import as_they_lie
 
 # what Lightning calls in each step of manual optimization
 _HOOKS = ("on_before_backward", "on_after_backward", "on_before_optimizer_step")
@@ -128,7 +129,7 @@ class Learner(LightningModule, ABC):
     ) -> dict[str, Any]:
         """Optimizer of some parameters, and its scheduler, as Lightning wants them."""
         try:
-            made = optimizer(parameters)
+            made = as_they_lie(optimizer(parameters))
         except ValueError as error:
             raise ConfigError(f"optimizer: {error}") from error
         if self.learning_rate is not None:
