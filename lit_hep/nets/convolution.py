@@ -1,10 +1,28 @@
 """Convolutions and their transposes that are computed in another way than PyTorch's."""
 
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+Pair = tuple[int, int]
+
+
+class Step(NamedTuple):
+    """Kernel, stride and padding, each of rows and columns, of a convolution that reduces a picture."""
+
+    kernel: Pair
+    stride: Pair
+    padding: Pair
+
+    def number(self, large: Tensor) -> list[int]:
+        """Of windows down and across in images (B, C, H, W)."""
+        return [(side + 2 * p - k) // s + 1 for side, k, s, p in zip(large.shape[2:], *self, strict=True)]
+
+    def fit(self, large: Tensor) -> bool:
+        """Whether no row or column is left over."""
+        return not any((side + 2 * p - k) % s for side, k, s, p in zip(large.shape[2:], *self, strict=True))
 
 
 class Convolution(Protocol):

@@ -44,7 +44,7 @@ def pointers(values: Sequence[Tensor]) -> Any:
     return (ctypes.c_void_p * len(values))(*(value.data_ptr() for value in values))
 
 
-def library(source: Path, definitions: Sequence[str] = ()) -> ctypes.CDLL | None:
+def library(source: Path, definitions: Sequence[str] = (), processor: str | None = None) -> ctypes.CDLL | None:
     """The library of a C++ file, or None where there is no compiler (`CXX`, or ``c++``) or an unknown processor.
 
     It is kept in ``lit_hep`` in the user's cache folder (`XDG_CACHE_HOME`, or ``~/.cache``), under a name that stands
@@ -54,12 +54,13 @@ def library(source: Path, definitions: Sequence[str] = ()) -> ctypes.CDLL | None
     Args:
         source: C++20 and OpenMP, and headers beside it; no other libraries.
         definitions: Of macros, as in ``N=3``.
+        processor: As compilers name it, where it has what others lack; None takes what PyTorch does.
     """
-    processor = _PROCESSORS.get(torch.backends.cpu.get_cpu_capability())
+    known = _PROCESSORS.get(torch.backends.cpu.get_cpu_capability())
     compiler = shutil.which(os.environ.get("CXX", "c++"))
-    if processor is None or compiler is None:
+    if known is None or compiler is None:
         return None
-    words = [compiler, "-std=c++20", "-O3", f"-march={processor}", "-fopenmp", "-fPIC", "-shared"]
+    words = [compiler, "-std=c++20", "-O3", f"-march={processor or known}", "-fopenmp", "-fPIC", "-shared"]
     words += [str(source), *(f"-D{one}" for one in definitions)]
     texts = [path.read_text() for path in (source, *sorted(source.parent.glob("*.h")))]
     name = hashlib.sha256("\0".join([*texts, *words]).encode()).hexdigest()[:16]

@@ -4,22 +4,14 @@ A generator returns logits z; its picture is the sigmoid of z: the paper's tanh(
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from lit_hep.nets.strided import StridedConv, StridedConvTranspose
-
-
-class Step(NamedTuple):
-    """Kernel, stride and padding, each of rows and columns, of a convolution that reduces a picture."""
-
-    kernel: tuple[int, int]
-    stride: tuple[int, int]
-    padding: tuple[int, int]
-
+from lit_hep.nets.convolution import Step
+from lit_hep.nets.cpu import Dropout
+from lit_hep.nets.strided import LastConv, StridedConv, StridedConvTranspose
 
 HALVE = Step((4, 4), (2, 2), (1, 1))
 SUPERLAYERS = Step((5, 4), (3, 2), (1, 1))
@@ -60,7 +52,7 @@ class Generator(nn.Module):
             inputs = outs
         for number, (step, outs) in enumerate(zip(steps[:0:-1], widths[-2::-1], strict=True)):
             layers = [StridedConvTranspose(inputs, outs, *step, bias=False), nn.BatchNorm2d(outs)]
-            self.up.append(nn.Sequential(*layers, *[nn.Dropout(dropout)] * (number < 3), nn.ReLU()))
+            self.up.append(nn.Sequential(*layers, *[Dropout(dropout)] * (number < 3), nn.ReLU()))
             inputs = 2 * outs
         self.last = nn.ConvTranspose2d(inputs, outputs, *steps[0])
         self.apply(_initialise)
@@ -97,16 +89,24 @@ class PatchGAN(nn.Sequential):
         for level, step in enumerate([*steps, Step((kernel, kernel), (1, 1), (1, 1))]):
             outputs = width * 2**level
             norm = level > 0 and not spectral
-            kind = StridedConv if level < len(steps) else nn.Conv2d
-            layers.append(kind(inputs, outputs, *step, bias=not norm))
+            layers.append(StridedConv(inputs, outputs, *step, bias=not norm))
             layers += [nn.BatchNorm2d(outputs)] * norm + [nn.LeakyReLU(0.2)]
             inputs = outputs
-        super().__init__(*layers, nn.Conv2d(inputs, 1, kernel, padding=1))
+        super().__init__(*layers, LastConv(inputs, kernel))
         self.apply(_initialise)
         if spectral:
             for layer in self:
                 if isinstance(layer, nn.Conv2d):
                     spectral_norm(layer)
+
+    def both(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of each, as one after the other would give; weights are read once, and batch norm sees them apart."""
+        pairs = torch.cat([real, fake])
+        for layer in self:
+            apart = isinstance(layer, nn.modules.batchnorm._BatchNorm)
+            pairs = torch.cat([layer(half) for half in pairs.chunk(2)]) if apart else layer(pairs)
+        first, second = pairs.chunk(2)
+        return first, second
 
 
 def _initialise(layer: nn.Module) -> None:

@@ -1,19 +1,20 @@
 """Convolutions with strides, and their transposes, sooner on a CPU than PyTorch's."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lit_hep.nets.convolution import Convolution, Convolved
+from lit_hep.nets.amx import MatrixUnit, has_matrix_unit
+from lit_hep.nets.convolution import Convolution, Convolved, Pair, Step
 from lit_hep.nets.native import HasKernel, plain
 from lit_hep.nets.winograd import CHANNELS, kernel, pays
 
-_WEIGHTS, _PIXELS = 2**18, 512
-"""For products: from so many weights on; up to so many pixels of a batch of the smaller images."""
-_Pair = tuple[int, int]
+_WEIGHTS = 2**18
+"""For products: from so many weights on."""
+_FEW, _PIXELS = 64, 512
+"""Of a batch of the smaller images: up to so many for products, with a matrix unit and without."""
 
 
 class _Strided(HasKernel):
@@ -29,17 +30,19 @@ class _Strided(HasKernel):
     """
 
     in_channels: int
+    kernel_size: tuple[int, ...]
+    stride: tuple[int, ...]
     weight: Tensor
     bias: Tensor | None
 
-    def __init__(
-        self, inputs: int, outputs: int, kernel: _Pair, stride: _Pair, padding: _Pair, bias: bool = True
-    ) -> None:
+    def __init__(self, inputs: int, outputs: int, kernel: Pair, stride: Pair, padding: Pair, bias: bool = True) -> None:
         super().__init__(inputs, outputs, kernel, stride, padding, bias=bias)
         self.windows = Windows(kernel, stride, padding)
+        self.matrix_unit = MatrixUnit(kernel, stride, padding)
         self.many = self.weight.numel() >= _WEIGHTS
-        halves = (kernel, stride, padding) == ((4, 4), (2, 2), (1, 1))
-        self.halves = halves and inputs % CHANNELS == outputs % CHANNELS == 0
+        self.even = inputs % CHANNELS == outputs % CHANNELS == 0
+        winograd = (kernel, stride) in {((3, 3), (1, 1)), ((4, 4), (1, 1)), ((4, 4), (2, 2))} and padding == (1, 1)
+        self.winograd = self.even and winograd
 
     def way(self, x: Tensor, number: Sequence[int]) -> Convolution | None:
         """That which is sooner than PyTorch's, if one is, for images with so many windows down and across."""
@@ -48,9 +51,11 @@ class _Strided(HasKernel):
         pixels = len(x) * number[0] * number[1]
         if pixels == 0 or x.shape[1] != self.in_channels:
             return None
+        if pixels > _FEW and self.even and has_matrix_unit():
+            return self.matrix_unit
         if pixels <= _PIXELS:
             return self.windows if self.many else None
-        return kernel(4, 2) if self.halves and pays(len(x), *number) else None
+        return kernel(self.kernel_size[0], self.stride[0]) if self.winograd and pays(len(x), *number) else None
 
 
 class StridedConv(_Strided, nn.Conv2d):
@@ -81,12 +86,31 @@ class StridedConvTranspose(_Strided, nn.ConvTranspose2d):
         return y
 
 
-class Windows(NamedTuple):
-    """What each pixel of small images sees of the large ones, in rows and columns: a way to convolve, by products."""
+class LastConv(HasKernel, nn.Conv2d):
+    """A convolution to one channel, padded by 1: PyTorch's but for rounding, in float32 on a CPU by products.
 
-    kernel: _Pair
-    stride: _Pair
-    padding: _Pair
+    It is the transpose of one with the taps turned by half a circle, of which each pixel gives all at once.
+
+    Args:
+        inputs: Channels of the images.
+        kernel: Rows and columns of the taps.
+    """
+
+    def __init__(self, inputs: int, kernel: int) -> None:
+        super().__init__(inputs, 1, kernel, padding=1)
+        self.windows = Windows((kernel, kernel), (1, 1), (kernel - 2, kernel - 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to (B, 1, h, w)."""
+        if not (self.native and plain(x, *self.parameters()) and x.is_contiguous(memory_format=torch.channels_last)):
+            return super().forward(x)
+        turned = self.weight.transpose(0, 1).flip(2, 3)
+        y: Tensor = Convolved.apply(x, turned, self.bias, self.windows, True)
+        return y
+
+
+class Windows(Step):
+    """What each pixel of small images sees of the large ones: a way to convolve, by products."""
 
     def reduce(self, large: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """(B, C, H, W) to (B, K, h, w)."""
@@ -112,14 +136,6 @@ class Windows(NamedTuple):
         """With C innermost."""
         outputs, inputs, *kernel = weight.shape
         return (_pixels(small).T @ self._cut(large)).view(outputs, *kernel, inputs).permute(0, 3, 1, 2)
-
-    def number(self, large: Tensor) -> list[int]:
-        """Of windows down and across."""
-        return [(side + 2 * p - k) // s + 1 for side, k, s, p in zip(large.shape[2:], *self, strict=True)]
-
-    def fit(self, large: Tensor) -> bool:
-        """Whether no row or column is left over."""
-        return not any((side + 2 * p - k) % s for side, k, s, p in zip(large.shape[2:], *self, strict=True))
 
     def _cut(self, large: Tensor) -> Tensor:
         """(B, C, H, W) to a row for each window, (B h w, taps C)."""

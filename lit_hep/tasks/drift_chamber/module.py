@@ -104,7 +104,7 @@ class Pix2PixGAN(DenoisingTask):
         else:
             self.net = Generator(channels + hparams["noise"], channels, steps, width, hparams["dropout"])
         self.average = deepcopy(self.net).requires_grad_(False) if hparams["ema"] else None
-        self.discriminator: nn.Module | None = None
+        self.discriminator: PatchGAN | None = None
         if hparams["objective"] == "gan":
             self.discriminator = PatchGAN(2 * channels, steps[:3], width, hparams["spectral_norm"])
 
@@ -178,7 +178,7 @@ class Pix2PixGAN(DenoisingTask):
         return {"loss": loss.detach(), "discriminator_loss": terms[_LOGGED.index("discriminator_loss")]}
 
     def _compete(
-        self, discriminator: nn.Module, hits: Tensor, truth: Tensor, share: Tensor
+        self, discriminator: PatchGAN, hits: Tensor, truth: Tensor, share: Tensor
     ) -> tuple[Tensor, list[Tensor]]:
         """A step of the discriminator, then of the generator, which learns what the other thinks of its pictures.
 
@@ -194,8 +194,8 @@ class Pix2PixGAN(DenoisingTask):
         made = logits.float().sigmoid()
         if self.hparams["masked"]:
             made = made * given
-        real = discriminator(torch.cat([given, wanted], dim=1))
-        fake = discriminator(torch.cat([given, made.detach()], dim=1))
+        pairs = (torch.cat([given, other], dim=1) for other in (wanted, made.detach()))
+        real, fake = discriminator.both(*pairs)
         rival = (share * discriminator_loss(real, fake, kind, self.hparams["label_smoothing"])).sum()
         self.descend(rival, 1)
         discriminator.requires_grad_(False)  # its gradients would be computed for nothing

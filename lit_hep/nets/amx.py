@@ -1,0 +1,236 @@
+"""Convolutions of float32 by the matrix unit that some processors have."""
+
+import ctypes
+from collections.abc import Iterable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from lit_hep.nets.convolution import Pair, Step
+from lit_hep.nets.native import library
+
+_SIDE, _DEPTH = 16, 32
+"""Rows of a tile, and numbers in one."""
+
+
+class MatrixUnit(Step):
+    """A way to convolve, by products of bfloat16 that are added up in float32.
+
+    Each number is taken for the sum of a coarse and a fine one, and of four products the three largest count, as in G.
+    Henry, P. T. P. Tang and A. Heinecke, arXiv:1904.06376. Answers are off by 4e-6 of their size, PyTorch's by 1e-7 to
+    1e-6; where numbers are infinite they are NaN. Channels are multiples of 32, and innermost.
+    """
+
+    def reduce(self, large: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """(B, C, H, W) to (B, K, h, w)."""
+        grid = self._grid(large)
+        y = _images(len(large), len(weight), self.number(large))
+        seen = ((tap, self._cells(tap, grid), self._phase(tap)) for tap in self._taps())
+        taps = [(tap, cells * grid.row + phase * grid.channels) for tap, cells, phase in seen]
+        _Frame(large, grid).convolve(weight, taps, bias, y)
+        return y
+
+    def enlarge(self, small: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """(B, K, h, w) to (B, C, H, W): every stride down and across by those taps that end there."""
+        sides = [(n - 1) * s - 2 * p + k for n, k, s, p in zip(small.shape[2:], *self, strict=True)]
+        y = _images(len(small), weight.shape[1], sides)
+        down, across = (_reach(*axis) for axis in zip(*self, strict=True))
+        margin = [max(0, *(-cell for places in axis for _, cell in places)) for axis in (down, across)]
+        beyond = [max(0, *(cell for places in axis for _, cell in places)) for axis in (down, across)]
+        answers = (-(-side // step) for side, step in zip(sides, self.stride, strict=True))
+        cells = (sum(parts) for parts in zip(answers, margin, beyond, strict=True))
+        grid = _Grid.of(small, cells, (1, 1), margin)
+        frame, turned = _Frame(small, grid), weight.transpose(0, 1)
+        for top, rows in enumerate(down):
+            for left, columns in enumerate(across):
+                taps = [
+                    ((row, column), ((above + margin[0]) * grid.columns + aside + margin[1]) * grid.row)
+                    for row, above in rows
+                    for column, aside in columns
+                ]
+                frame.convolve(turned, taps, bias, y[:, :, top :: self.stride[0], left :: self.stride[1]])
+        return y
+
+    def of_weight(self, large: Tensor, small: Tensor, weight: Tensor) -> Tensor:
+        """With C innermost."""
+        grid = self._grid(large)
+        grid = grid._replace(columns=grid.columns + grid.columns % 2)  # no two cells of a pair in two rows
+        taps = sorted(self._taps(), key=self._phase)
+        cells = [self._cells(tap, grid) for tap in taps]
+        tiles, number = _tiles(small, grid)
+        pairs = _pairs(large, grid, number * _DEPTH + max(cells))
+        made = torch.empty(len(weight), *self.kernel, weight.shape[1])
+        columns = (
+            [row * self.kernel[1] + column for row, column in taps],
+            [cell % 2 * tiles.stride(1) for cell in cells],
+            [cell // 2 for cell in cells],
+            [self._phase(tap) * grid.channels for tap in taps],
+        )
+        _compiled().gradient(
+            *_places(tiles[:, 0]),
+            len(weight),
+            number,
+            *_places(pairs),
+            weight.shape[1],
+            pairs.shape[2],
+            len(taps),
+            *(_numbers(column) for column in columns),
+            made.data_ptr(),
+            torch.get_num_threads(),
+        )
+        return made.permute(0, 3, 1, 2)
+
+    def _grid(self, large: Tensor) -> "_Grid":
+        """Of large images: a cell of strides for each small pixel, and those beyond that its taps see."""
+        cells = (n + (k - 1) // s for n, k, s in zip(self.number(large), self.kernel, self.stride, strict=True))
+        return _Grid.of(large, cells, self.stride, self.padding)
+
+    def _taps(self) -> list[Pair]:
+        return [(row, column) for row in range(self.kernel[0]) for column in range(self.kernel[1])]
+
+    def _cells(self, tap: Pair, grid: "_Grid") -> int:
+        """How many a tap is ahead."""
+        return tap[0] // self.stride[0] * grid.columns + tap[1] // self.stride[1]
+
+    def _phase(self, tap: Pair) -> int:
+        """Place of a tap in its cell."""
+        return tap[0] % self.stride[0] * self.stride[1] + tap[1] % self.stride[1]
+
+
+def has_matrix_unit() -> bool:
+    """Whether there is one that can be used."""
+    return _compiled() is not None
+
+
+class _Grid(NamedTuple):
+    """As in the library: images, cells of strides, and how far the first one begins beyond the edge."""
+
+    batch: int
+    height: int
+    width: int
+    channels: int
+    rows: int
+    columns: int
+    down: int
+    across: int
+    above: int
+    left: int
+
+    @classmethod
+    def of(cls, images: Tensor, cells: Iterable[int], stride: Sequence[int], margin: Sequence[int]) -> "_Grid":
+        return cls(*images.permute(0, 2, 3, 1).shape, *cells, *stride, *margin)
+
+    @property
+    def number(self) -> int:
+        """Of cells."""
+        return self.batch * self.rows * self.columns
+
+    @property
+    def row(self) -> int:
+        """Numbers in a cell."""
+        return self.down * self.across * self.channels
+
+
+class _Frame:
+    """Images (B, C, H, W) on a grid, coarse and fine."""
+
+    def __init__(self, images: Tensor, grid: _Grid) -> None:
+        beyond = grid.rows * grid.columns + _DEPTH  # is read for answers that nobody asks for
+        self.grid, self.parts = grid, _halves(grid.number + beyond, grid.row)
+        _call("frame", images, grid, self.parts)
+
+    def convolve(self, weight: Tensor, taps: Sequence[tuple[Pair, int]], bias: Tensor | None, y: Tensor) -> None:
+        """By some taps of a weight (K, C, rows, columns).
+
+        Args:
+            weight: In any layout.
+            taps: Row and column of each, and the place of what it sees, from that of the answer's cell on.
+            bias: Of the answers.
+            y: Answers (B, K, h, w), with K innermost, which are written.
+        """
+        output, channel, row, column = weight.stride()
+        shifts = _numbers([tap[0] * row + tap[1] * column for tap, _ in taps])
+        image, _, down, across = y.stride()
+        _compiled().convolve(
+            _numbers(self.grid),
+            *_places(self.parts),
+            len(taps),
+            _numbers([place for _, place in taps]),
+            _numbers([weight.data_ptr(), ctypes.addressof(shifts), weight.shape[1], channel, output]),
+            len(weight),
+            None if bias is None else bias.data_ptr(),
+            _numbers([*y.shape[2:], image, down, across]),
+            y.data_ptr(),
+            torch.get_num_threads(),
+        )
+
+
+def _tiles(small: Tensor, grid: _Grid) -> tuple[Tensor, int]:
+    """Images in tiles (16 channels, 32 cells of a grid), as they are and a cell later; how many for 16 channels."""
+    below, number = _Grid.of(small, (grid.rows, grid.columns), (1, 1), (0, 0)), -(-grid.number // _DEPTH)
+    tiles = _halves(2, number * _DEPTH * small.shape[1])
+    for later in range(2):
+        _call("frame_tiles", small, below, tiles[:, later], number, later)
+    return tiles, number
+
+
+def _pairs(large: Tensor, grid: _Grid, cells: int) -> Tensor:
+    """Images as (phases and channels by 16, pairs of cells, 16 channels of both), for so many cells."""
+    pairs = _halves(grid.row // _SIDE, cells // 2, _DEPTH)
+    pairs[:, :, grid.number // 2 :] = 0
+    _call("frame_pairs", large, grid, pairs, cells // 2)
+    return pairs
+
+
+def _reach(taps: int, stride: int, padding: int) -> list[list[Pair]]:
+    """For each place in a stride the taps of a row that end there, each with the cell from which."""
+    return [
+        [(tap, (place + padding - tap) // stride) for tap in range(taps) if (place + padding - tap) % stride == 0]
+        for place in range(stride)
+    ]
+
+
+def _images(batch: int, channels: int, sides: Sequence[int]) -> Tensor:
+    return torch.empty((batch, channels, *sides), memory_format=torch.channels_last)
+
+
+def _halves(*shape: int) -> Tensor:
+    """Room for numbers, coarse and fine."""
+    return torch.empty(2, *shape, dtype=torch.bfloat16)
+
+
+def _places(parts: Tensor) -> list[int]:
+    return [part.data_ptr() for part in parts]
+
+
+def _numbers(values: Sequence[int]) -> Any:
+    return (ctypes.c_int64 * len(values))(*values)
+
+
+def _call(function: str, images: Tensor, grid: _Grid, parts: Tensor, *numbers: int) -> None:
+    """Write images on a grid."""
+    threads = torch.get_num_threads()
+    getattr(_compiled(), function)(_numbers(grid), images.data_ptr(), *_places(parts), *numbers, threads)
+
+
+@cache
+def _compiled() -> Any:
+    """The library, or None where there is no matrix unit."""
+    known: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # older PyTorch does not say
+    if torch.backends.cpu.get_cpu_capability() != "AVX512" or not known.get("amx_bf16"):
+        return None
+    compiled = library(Path(__file__).with_suffix(".cpp"), processor="sapphirerapids")
+    if compiled is None:
+        return None
+    compiled.allowed.restype = ctypes.c_bool
+    pointer, number, threads = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
+    compiled.frame.argtypes = [*[pointer] * 4, threads]
+    compiled.frame_pairs.argtypes = [*[pointer] * 4, number, threads]
+    compiled.frame_tiles.argtypes = [*[pointer] * 4, number, number, threads]
+    compiled.convolve.argtypes = [*[pointer] * 3, number, pointer, pointer, number, *[pointer] * 3, threads]
+    images = pointer, pointer, number, number
+    compiled.gradient.argtypes = [*images, *images, number, *[pointer] * 5, threads]
+    return compiled if compiled.allowed() else None
