@@ -11,6 +11,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from lit_hep.nets.convolution import Step
 from lit_hep.nets.cpu import Dropout
+from lit_hep.nets.norm import Normed
 from lit_hep.nets.strided import LastConv, StridedConv, StridedConvTranspose
 
 HALVE = Step((4, 4), (2, 2), (1, 1))
@@ -48,11 +49,11 @@ class Generator(nn.Module):
             # one pixel has no spread to normalise in a batch of one
             norm = 0 < level < len(steps) - 1
             layer = StridedConv(inputs, outs, *step, bias=not norm)
-            self.down.append(nn.Sequential(layer, *[nn.BatchNorm2d(outs)] * norm, nn.LeakyReLU(0.2)))
+            self.down.append(Normed(layer, *[nn.BatchNorm2d(outs)] * norm, nn.LeakyReLU(0.2)))
             inputs = outs
         for number, (step, outs) in enumerate(zip(steps[:0:-1], widths[-2::-1], strict=True)):
             layers = [StridedConvTranspose(inputs, outs, *step, bias=False), nn.BatchNorm2d(outs)]
-            self.up.append(nn.Sequential(*layers, *[Dropout(dropout)] * (number < 3), nn.ReLU()))
+            self.up.append(Normed(*layers, nn.ReLU(), *[Dropout(dropout)] * (number < 3)))
             inputs = 2 * outs
         self.last = nn.ConvTranspose2d(inputs, outputs, *steps[0])
         self.apply(_initialise)
@@ -69,7 +70,7 @@ class Generator(nn.Module):
         return logits
 
 
-class PatchGAN(nn.Sequential):
+class PatchGAN(Normed):
     """Tells patches of true pictures from made ones: takes (B, channels, H, W), returns logits (B, 1, h, w).
 
     128 x 128 pixels give 14 x 14 patches, 36 x 112 give 3 x 14, a row a region.
@@ -101,11 +102,7 @@ class PatchGAN(nn.Sequential):
 
     def both(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of each, as one after the other would give; weights are read once, and batch norm sees them apart."""
-        pairs = torch.cat([real, fake])
-        for layer in self:
-            apart = isinstance(layer, nn.modules.batchnorm._BatchNorm)
-            pairs = torch.cat([layer(half) for half in pairs.chunk(2)]) if apart else layer(pairs)
-        first, second = pairs.chunk(2)
+        first, second = self(torch.cat([real, fake]), parts=2).chunk(2)
         return first, second
 
 
