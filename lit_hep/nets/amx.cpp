@@ -102,18 +102,19 @@ inline void add(Operand left, Operand right) {
   multiply();
 }
 
-// Images (batch, height, width, channels) on a grid (batch, rows, columns) of cells, each of stride pixels; the first
-// one begins so many pixels beyond the edge as the margin says.
+// Images (batch, height, width, channels) on a grid (rows, columns, batch) of cells, each of stride pixels; the first one
+// begins so many pixels beyond the edge as the margin says.
 struct Grid {
   int64_t batch, height, width, channels, rows, columns, stride[2], margin[2];
 
-  int64_t lines() const { return batch * rows; }
-  int64_t cells() const { return lines() * columns; }
+  int64_t cells() const { return rows * columns * batch; }
   int64_t phases() const { return stride[0] * stride[1]; }
-  const float* pixel(const float* x, int64_t line, int64_t column, int64_t down, int64_t across) const {
-    const int64_t row = line % rows * stride[0] + down - margin[0], place = column * stride[1] + across - margin[1];
-    if (line >= lines() || row < 0 || row >= height || place < 0 || place >= width) return nullptr;
-    return x + ((line / rows * height + row) * width + place) * channels;
+  const float* pixel(const float* x, int64_t cell, int64_t phase) const {
+    const int64_t image = cell % batch, place = cell / batch;
+    const int64_t row = place / columns * stride[0] + phase / stride[1] - margin[0];
+    const int64_t column = place % columns * stride[1] + phase % stride[1] - margin[1];
+    const bool there = cell >= 0 && cell < cells() && row >= 0 && row < height && column >= 0 && column < width;
+    return there ? x + ((image * height + row) * width + column) * channels : nullptr;
   }
 };
 
@@ -190,55 +191,46 @@ bool allowed() {
 // Cell by cell, (cells, phases, channels).
 void frame(const Grid* grid, const float* x, Half* coarse, Half* fine, int threads) {
 #pragma omp parallel for num_threads(threads)
-  for (int64_t line = 0; line < grid->lines(); ++line) {
-    int64_t at = line * grid->columns * grid->phases() * grid->channels;
-    for (int64_t column = 0; column < grid->columns; ++column)
-      for (int64_t down = 0; down < grid->stride[0]; ++down)
-        for (int64_t across = 0; across < grid->stride[1]; ++across) {
-          const float* pixel = grid->pixel(x, line, column, down, across);
-          for (int64_t channel = 0; channel < grid->channels; channel += side, at += side) {
-            const Split both = split(values(pixel, channel));
-            _mm256_storeu_si256((__m256i*)(coarse + at), halves(both.coarse));
-            _mm256_storeu_si256((__m256i*)(fine + at), halves(both.fine));
-          }
-        }
-  }
+  for (int64_t cell = 0; cell < grid->cells(); ++cell)
+    for (int64_t phase = 0; phase < grid->phases(); ++phase) {
+      const float* pixel = grid->pixel(x, cell, phase);
+      const int64_t at = (cell * grid->phases() + phase) * grid->channels;
+      for (int64_t channel = 0; channel < grid->channels; channel += side) {
+        const Split both = split(values(pixel, channel));
+        _mm256_storeu_si256((__m256i*)(coarse + at + channel), halves(both.coarse));
+        _mm256_storeu_si256((__m256i*)(fine + at + channel), halves(both.fine));
+      }
+    }
 }
 
 // Channels by 16, those of a phase after those of another: of each 16 so many pairs of cells, (channels, 2).
 void frame_pairs(const Grid* grid, const float* x, Half* coarse, Half* fine, int64_t number, int threads) {
 #pragma omp parallel for num_threads(threads)
-  for (int64_t line = 0; line < grid->lines(); ++line)
-    for (int64_t down = 0; down < grid->stride[0]; ++down)
-      for (int64_t across = 0; across < grid->stride[1]; ++across)
-        for (int64_t column = 0; column < grid->columns; column += 2) {
-          const float* even = grid->pixel(x, line, column, down, across);
-          const float* odd = grid->pixel(x, line, column + 1, down, across);
-          const int64_t first = (down * grid->stride[1] + across) * grid->channels / side;
-          for (int64_t channel = 0; channel < grid->channels; channel += side) {
-            const Split one = split(values(even, channel)), other = split(values(odd, channel));
-            const int64_t at = ((first + channel / side) * number + (line * grid->columns + column) / 2) * depth;
-            _mm512_storeu_si512(coarse + at, pairs(one.coarse, other.coarse));
-            _mm512_storeu_si512(fine + at, pairs(one.fine, other.fine));
-          }
-        }
+  for (int64_t pair = 0; pair < number; ++pair)
+    for (int64_t phase = 0; phase < grid->phases(); ++phase) {
+      const float* even = grid->pixel(x, 2 * pair, phase);
+      const float* odd = grid->pixel(x, 2 * pair + 1, phase);
+      for (int64_t channel = 0; channel < grid->channels; channel += side) {
+        const Split one = split(values(even, channel)), other = split(values(odd, channel));
+        const int64_t at = ((phase * grid->channels + channel) / side * number + pair) * depth;
+        _mm512_storeu_si512(coarse + at, pairs(one.coarse, other.coarse));
+        _mm512_storeu_si512(fine + at, pairs(one.fine, other.fine));
+      }
+    }
 }
 
-// Tiles (16 channels, 32 cells): of each 16 channels so many, of images that begin so many cells later.
-void frame_tiles(const Grid* grid, const float* x, Half* coarse, Half* fine, int64_t number, int64_t later,
-                 int threads) {
+// Tiles (16 channels, 32 cells) for each 16 channels, of cells from some on, and of images that begin so many later.
+void frame_tiles(const Grid* grid, const float* x, Half* coarse, Half* fine, int64_t number, const int64_t* starts,
+                 int64_t later, int threads) {
 #pragma omp parallel for num_threads(threads)
-  for (int64_t first = 0; first < number * depth; first += side) {
+  for (int64_t half = 0; half < 2 * number; ++half) {
     const float* pixels[side];
-    for (int64_t n = 0; n < side; ++n) {
-      const int64_t cell = first + n - later;
-      pixels[n] = cell < 0 ? nullptr : grid->pixel(x, cell / grid->columns, cell % grid->columns, 0, 0);
-    }
+    for (int64_t n = 0; n < side; ++n) pixels[n] = grid->pixel(x, starts[half / 2] + half % 2 * side + n - later, 0);
     for (int64_t channel = 0; channel < grid->channels; channel += side) {
       __m512 rows[side];
       for (int64_t n = 0; n < side; ++n) rows[n] = values(pixels[n], channel);
       transpose(rows);
-      const int64_t at = (channel / side * number + first / depth) * tile + first % depth;
+      const int64_t at = (channel / side * number + half / 2) * tile + half % 2 * side;
       for (int64_t n = 0; n < side; ++n) {
         const Split both = split(rows[n]);
         _mm256_storeu_si256((__m256i*)(coarse + at + n * depth), halves(both.coarse));
@@ -252,18 +244,20 @@ void frame_tiles(const Grid* grid, const float* x, Half* coarse, Half* fine, int
 void convolve(const Grid* grid, const Half* coarse, const Half* fine, int64_t taps, const int64_t* places,
               const Taps* weights, int64_t outputs, const float* bias, const Answers* answers, float* y, int threads) {
   const int64_t row = grid->phases() * grid->channels, parts = taps * weights->inputs / depth;
-  const int64_t area = grid->rows * grid->columns;
   const auto answer = [=](int64_t cell) -> float* {
-    const int64_t down = cell % area / grid->columns, across = cell % grid->columns;
-    if (cell >= grid->cells() || down >= answers->height || across >= answers->width) return nullptr;
-    return y + cell / area * answers->image + down * answers->down + across * answers->across;
+    const int64_t place = cell / grid->batch, down = place / grid->columns, across = place % grid->columns;
+    if (down >= answers->height || across >= answers->width) return nullptr;
+    return y + cell % grid->batch * answers->image + down * answers->down + across * answers->across;
   };
   std::vector<int64_t> starts;
-  for (int64_t cell = 0; cell < grid->cells();) {
-    if (answer(cell)) starts.push_back(cell), cell += side;
-    else ++cell;
+  for (int64_t down = 0, cell = 0; down < answers->height; ++down) {
+    cell = std::max(cell, down * grid->columns * grid->batch);
+    for (; cell < (down * grid->columns + answers->width) * grid->batch; cell += side) starts.push_back(cell);
   }
   if (starts.size() % 2) starts.push_back(starts.back());
+  std::vector<float*> found(starts.size() * side);
+#pragma omp parallel for num_threads(threads)
+  for (size_t n = 0; n < found.size(); ++n) found[n] = answer(starts[n / side] + n % side);
   const int64_t columns = outputs / block, all = starts.size() / 2;
   const int64_t groups = std::clamp(4 * threads / columns, int64_t(1), std::max(all / 8, int64_t(1)));
 #pragma omp parallel num_threads(threads)
@@ -289,7 +283,7 @@ void convolve(const Grid* grid, const Half* coarse, const Half* fine, int64_t ta
             }
             keep(sums, block);
             for (int64_t cell = 0; cell < (cells[0] == cells[1] ? side : block); ++cell)
-              if (float* to = answer(cells[cell / side] + cell % side))
+              if (float* to = found[number * block + cell])
                 for (int64_t n = 0; n < block; n += side) {
                   __m512 value = _mm512_load_ps(sums + cell * block + n);
                   if (begin) value += _mm512_loadu_ps(to + column * block + n);
@@ -302,12 +296,13 @@ void convolve(const Grid* grid, const Half* coarse, const Half* fine, int64_t ta
   }
 }
 
-// Gradients (small, taps, large) of the weights: sums over cells of a channel each of small images, so many tiles for
-// 16 channels, and of large ones, so many pairs. Of each tap are given its number in the weights, where tiles begin that
-// are moved for it, and the pair and the channel of the large images that it sees from the first cell.
-void gradient(const Half* small_coarse, const Half* small_fine, int64_t small, int64_t number, const Half* large_coarse,
-              const Half* large_fine, int64_t large, int64_t pairs, int64_t taps, const int64_t* names,
-              const int64_t* moved, const int64_t* ahead, const int64_t* channels, float* made, int threads) {
+// Gradients (small, taps, large) of the weights: sums over cells of a channel each of small images, in so many tiles of
+// cells from some on, and of large ones, in so many pairs. Of each tap are given its number in the weights, where tiles
+// begin that are moved for it, and how many pairs and channels of the large images it is ahead.
+void gradient(const Half* small_coarse, const Half* small_fine, int64_t small, int64_t number, const int64_t* starts,
+              const Half* large_coarse, const Half* large_fine, int64_t large, int64_t pairs, int64_t taps,
+              const int64_t* names, const int64_t* moved, const int64_t* ahead, const int64_t* channels, float* made,
+              int threads) {
   const int64_t groups = std::clamp(4 * threads * block * block / (small * large), int64_t(1), taps);
 #pragma omp parallel num_threads(threads)
   {
@@ -323,9 +318,11 @@ void gradient(const Half* small_coarse, const Half* small_fine, int64_t small, i
               begin ? resume(sums, taps * large) : clear();
               const int64_t own = moved[tap] + k / side * number * tile;
               const int64_t other = ((channels[tap] + c) / side * pairs + ahead[tap]) * depth;
-              for (int64_t at = begin * tile; at < std::min(begin + stretch, number) * tile; at += tile)
-                add({small_coarse + own + at, small_fine + own + at, depth, number * tile},
-                    {large_coarse + other + at, large_fine + other + at, depth, pairs * depth});
+              for (int64_t n = begin; n < std::min(begin + stretch, number); ++n) {
+                const int64_t left = own + n * tile, right = other + starts[n] / 2 * depth;
+                add({small_coarse + left, small_fine + left, depth, number * tile},
+                    {large_coarse + right, large_fine + right, depth, pairs * depth});
+              }
               keep(sums, taps * large);
             }
   }

@@ -2,7 +2,7 @@
 
 import ctypes
 from collections.abc import Iterable, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,7 +47,7 @@ class MatrixUnit(Step):
         for top, rows in enumerate(down):
             for left, columns in enumerate(across):
                 taps = [
-                    ((row, column), ((above + margin[0]) * grid.columns + aside + margin[1]) * grid.row)
+                    ((row, column), ((above + margin[0]) * grid.columns + aside + margin[1]) * grid.batch * grid.row)
                     for row, above in rows
                     for column, aside in columns
                 ]
@@ -56,12 +56,11 @@ class MatrixUnit(Step):
 
     def of_weight(self, large: Tensor, small: Tensor, weight: Tensor) -> Tensor:
         """With C innermost."""
-        grid = self._grid(large)
-        grid = grid._replace(columns=grid.columns + grid.columns % 2)  # no two cells of a pair in two rows
-        taps = sorted(self._taps(), key=self._phase)
+        grid, taps = self._grid(large), sorted(self._taps(), key=self._phase)
         cells = [self._cells(tap, grid) for tap in taps]
-        tiles, number = _tiles(small, grid)
-        pairs = _pairs(large, grid, number * _DEPTH + max(cells))
+        starts = _starts(grid, *small.shape[2:])
+        tiles = _tiles(small, grid, starts)
+        pairs = _pairs(large, grid, starts[-1] + _DEPTH + max(cells))
         made = torch.empty(len(weight), *self.kernel, weight.shape[1])
         columns = (
             [row * self.kernel[1] + column for row, column in taps],
@@ -72,7 +71,8 @@ class MatrixUnit(Step):
         _compiled().gradient(
             *_places(tiles[:, 0]),
             len(weight),
-            number,
+            len(starts),
+            starts,
             *_places(pairs),
             weight.shape[1],
             pairs.shape[2],
@@ -93,7 +93,7 @@ class MatrixUnit(Step):
 
     def _cells(self, tap: Pair, grid: "_Grid") -> int:
         """How many a tap is ahead."""
-        return tap[0] // self.stride[0] * grid.columns + tap[1] // self.stride[1]
+        return (tap[0] // self.stride[0] * grid.columns + tap[1] // self.stride[1]) * grid.batch
 
     def _phase(self, tap: Pair) -> int:
         """Place of a tap in its cell."""
@@ -138,7 +138,7 @@ class _Frame:
     """Images (B, C, H, W) on a grid, coarse and fine."""
 
     def __init__(self, images: Tensor, grid: _Grid) -> None:
-        beyond = grid.rows * grid.columns + _DEPTH  # is read for answers that nobody asks for
+        beyond = grid.columns * grid.batch * grid.rows + _DEPTH  # is read for answers that nobody asks for
         self.grid, self.parts = grid, _halves(grid.number + beyond, grid.row)
         _call("frame", images, grid, self.parts)
 
@@ -168,13 +168,22 @@ class _Frame:
         )
 
 
-def _tiles(small: Tensor, grid: _Grid) -> tuple[Tensor, int]:
-    """Images in tiles (16 channels, 32 cells of a grid), as they are and a cell later; how many for 16 channels."""
-    below, number = _Grid.of(small, (grid.rows, grid.columns), (1, 1), (0, 0)), -(-grid.number // _DEPTH)
-    tiles = _halves(2, number * _DEPTH * small.shape[1])
-    for later in range(2):
-        _call("frame_tiles", small, below, tiles[:, later], number, later)
-    return tiles, number
+@lru_cache(64)
+def _starts(grid: _Grid, height: int, width: int) -> Any:
+    """Cells from which on 32 are a tile: even ones, and all that small images have, though they begin one later."""
+    starts, row = [0], grid.columns * grid.batch
+    for first in range(0, height * row, row):
+        starts += range(max(starts[-1] + _DEPTH, first - first % 2), first + width * grid.batch + 1, _DEPTH)
+    return _numbers(starts)
+
+
+def _tiles(small: Tensor, grid: _Grid, starts: Any) -> Tensor:
+    """Images in tiles (16 channels, 32 cells), as they are and, where taps ask for it, one cell later."""
+    below = _Grid.of(small, (grid.rows, grid.columns), (1, 1), (0, 0))
+    tiles = _halves(1 + grid.batch % 2, len(starts) * _DEPTH * small.shape[1])
+    for later in range(tiles.shape[1]):
+        _call("frame_tiles", small, below, tiles[:, later], len(starts), starts, later)
+    return tiles
 
 
 def _pairs(large: Tensor, grid: _Grid, cells: int) -> Tensor:
@@ -210,10 +219,10 @@ def _numbers(values: Sequence[int]) -> Any:
     return (ctypes.c_int64 * len(values))(*values)
 
 
-def _call(function: str, images: Tensor, grid: _Grid, parts: Tensor, *numbers: int) -> None:
+def _call(function: str, images: Tensor, grid: _Grid, parts: Tensor, *about: Any) -> None:
     """Write images on a grid."""
     threads = torch.get_num_threads()
-    getattr(_compiled(), function)(_numbers(grid), images.data_ptr(), *_places(parts), *numbers, threads)
+    getattr(_compiled(), function)(_numbers(grid), images.data_ptr(), *_places(parts), *about, threads)
 
 
 @cache
@@ -229,8 +238,8 @@ def _compiled() -> Any:
     pointer, number, threads = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
     compiled.frame.argtypes = [*[pointer] * 4, threads]
     compiled.frame_pairs.argtypes = [*[pointer] * 4, number, threads]
-    compiled.frame_tiles.argtypes = [*[pointer] * 4, number, number, threads]
+    compiled.frame_tiles.argtypes = [*[pointer] * 4, number, pointer, number, threads]
     compiled.convolve.argtypes = [*[pointer] * 3, number, pointer, pointer, number, *[pointer] * 3, threads]
     images = pointer, pointer, number, number
-    compiled.gradient.argtypes = [*images, *images, number, *[pointer] * 5, threads]
+    compiled.gradient.argtypes = [*images, pointer, *images, number, *[pointer] * 5, threads]
     return compiled if compiled.allowed() else None
