@@ -135,7 +135,7 @@ def vectors(request, monkeypatch):
     """Kernels are compiled for a processor with these."""
     import torch
 
-    from lit_hep.nets import dense, elu, lanes, strided, winograd
+    from lit_hep.nets import dense, elu, lanes, norm, strided, winograd
 
     if request.param > torch.backends.cpu.get_cpu_capability() or not shutil.which(os.environ.get("CXX", "c++")):
         pytest.skip("the processor has no such vectors, or there is no C++ compiler")
@@ -143,7 +143,7 @@ def vectors(request, monkeypatch):
     anew = cache(winograd.kernel.__wrapped__)
     monkeypatch.setattr(winograd, "kernel", anew)
     monkeypatch.setattr(strided, "kernel", anew)
-    for module in (dense, elu, lanes):
+    for module in (dense, elu, lanes, norm):
         monkeypatch.setattr(module, "_kernel", cache(module._kernel.__wrapped__))
 
 

@@ -182,6 +182,10 @@ def test_generator_and_discriminator_are_pytorchs_but_for_rounding(steps, channe
     image = torch.rand(2, channels, *sides)
     for net in (Generator(channels, channels, steps, width=32, dropout=0), PatchGAN(channels, steps[:3], width=32)):
         answers = []
+        for part in list(net.modules()):
+            for name, layer in part.named_children():
+                if isinstance(layer, nn.ReLU | nn.LeakyReLU):  # whose kinks make much of rounding
+                    setattr(part, name, nn.LeakyReLU(1.0))
         for native in (False, True):
             if native:
                 net.to(memory_format=LAST)
@@ -189,8 +193,7 @@ def test_generator_and_discriminator_are_pytorchs_but_for_rounding(steps, channe
             answer = net(image.to(memory_format=LAST) if native else image)
             answers.append([answer, *torch.autograd.grad(answer.square().mean(), list(net.parameters()))])
         for ours, other in zip(*answers, strict=True):
-            near = 2e-2 if unit else 1e-3  # what batch norm makes of rounding, and kinks
-            assert (ours - other).norm() <= near * other.norm() + 1e-6
+            assert (ours - other).norm() <= 1e-4 * other.norm() + 1e-6
 
 
 @without
