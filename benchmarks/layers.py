@@ -10,13 +10,15 @@ from torch import Tensor, nn
 from benchmarks.engine import Figure, Settings, Table, alternate
 from benchmarks.roofline import Roofline, timed
 from lit_hep.nets.cnn import CraterCNN
+from lit_hep.nets.convolution import Step
 from lit_hep.nets.cpu import DoublingConv, Dropout, HalvingMaxPool, asinh
 from lit_hep.nets.elu import ELU
 from lit_hep.nets.lanes import PoolingCNN
 from lit_hep.nets.lenet import LeNet5
 from lit_hep.nets.native import use_kernels
+from lit_hep.nets.norm import Normed
 from lit_hep.nets.pix2pix import HALVE
-from lit_hep.nets.strided import StridedConv, StridedConvTranspose
+from lit_hep.nets.strided import LastConv, StridedConv, StridedConvTranspose
 from lit_hep.nets.winograd import WinogradConv
 from lit_hep.training.memory import Memory, keep
 
@@ -37,9 +39,15 @@ def _winograd(channels: int, shape: tuple[int, ...]) -> Case:
     return ours, theirs, shape, _LAST
 
 
-def _strided(kind: type[StridedConv | StridedConvTranspose], inputs: int, outputs: int, side: int) -> Case:
-    ours, theirs = (kind(inputs, outputs, *HALVE).to(memory_format=_LAST) for _ in range(2))
-    return _native(ours), theirs, (8, inputs, side, side), _LAST
+def _pair(layer: nn.Module, channels: int, side: int) -> Case:
+    ours, theirs = (deepcopy(layer).to(memory_format=_LAST) for _ in range(2))
+    return _native(ours), theirs, (8, channels, side, side), _LAST
+
+
+def _strided(
+    kind: type[StridedConv | StridedConvTranspose], inputs: int, outputs: int, side: int, step: Step = HALVE
+) -> Case:
+    return _pair(kind(inputs, outputs, *step), inputs, side)
 
 
 def _whole(net: nn.Module, shape: tuple[int, ...]) -> Case:
@@ -80,10 +88,13 @@ _LAYERS: dict[str, Case] = {
     "convolutions, pooling, ReLU of LeNet-5": _blocks(LeNet5(), (256, 2, 32, 32)),
     "the same of the original crater network": _blocks(CraterCNN().to(memory_format=_LAST), (256, 1, 48, 48)),
     "all layers of LeNet-5": _whole(LeNet5(), (32, 2, 32, 32)),
-    "4×4 convolution of stride 2, of few pixels as a product": _strided(StridedConv, 512, 512, 8),
-    "the same, of more by Winograd's way": _strided(StridedConv, 128, 256, 32),
-    "its transpose, of few pixels as a product": _strided(StridedConvTranspose, 1024, 512, 4),
-    "its transpose, of more by Winograd's way": _strided(StridedConvTranspose, 512, 128, 16),
+    "4×4 convolution of stride 2, of few pixels as a product": _strided(StridedConv, 512, 512, 4),
+    "the same, of more by the matrix unit or Winograd's way": _strided(StridedConv, 128, 256, 32),
+    "its transpose, of few pixels as a product": _strided(StridedConvTranspose, 1024, 512, 2),
+    "its transpose, of more by the matrix unit or Winograd's way": _strided(StridedConvTranspose, 512, 128, 16),
+    "4×4 convolution of stride 1, alike": _strided(StridedConv, 256, 512, 16, Step((4, 4), (1, 1), (1, 1))),
+    "4×4 convolution to one channel": _pair(LastConv(512, 4), 512, 15),
+    "batch norm and leaky ReLU": _pair(Normed(nn.BatchNorm2d(128), nn.LeakyReLU(0.2)), 128, 32),
     "asinh": (asinh, torch.asinh, (4, 2, 256, 256), torch.contiguous_format),
     "log(1 + |x|), log1p": (
         lambda x: (1 + x.abs()).log(),

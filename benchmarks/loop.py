@@ -24,9 +24,9 @@ def measure(settings: Settings, roofline: Roofline, tables: list[Table]) -> None
     table = Table(
         "Loop: fit ÷ bare loop",
         ["network", "batch", "fit, images/s", "bare, images/s", "steps: fit ÷ bare", "epoch: fit ÷ bare", "of limit"],
-        "Training steps of the second epoch; the last ratio is of whole epochs: steps, validation, logs, checkpoints. "
-        "Medians, with the smallest and the largest. Limit: three times the network's multiply-adds over the matrix "
-        "rate.",
+        "Training steps of the last epoch, when the process is warm; the last ratio is of whole epochs: steps, "
+        "validation, logs, checkpoints. Medians, with the smallest and the largest. Limit: three times the network's "
+        "multiply-adds over the matrix rate.",
     )
     tables.append(table)
     for name in settings.chosen(_QUICK if settings.quick else _CHOSEN):

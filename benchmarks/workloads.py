@@ -39,6 +39,7 @@ class Workload:
         samples: To simulate.
         words: More of the command line.
         simulation: More options of the simulator.
+        epochs: Of a fit. A process is warm only after some, as the loop beside it is; short ones need more.
     """
 
     title: str
@@ -47,6 +48,7 @@ class Workload:
     samples: int
     words: Sequence[str] = ()
     simulation: Mapping[str, Any] = field(default_factory=dict)
+    epochs: int = 2
 
     @property
     def task(self) -> str:
@@ -59,8 +61,8 @@ _STAGE = ["--trainer.callbacks.rounds", "0"]
 
 WORKLOADS = {
     "crater": Workload("crater, deep 48²", ["crater"], (32, 256), 2783, _STAGE),
-    "crater_original": Workload("crater, original CNN 48²", ["crater", "crater_original"], (32, 256), 2783),
-    "lenet5": Workload("e/γ, LeNet-5 2×32²", ["electron_photon"], (32, 256), 10_000),
+    "crater_original": Workload("crater, original CNN 48²", ["crater", "crater_original"], (32, 256), 2783, epochs=8),
+    "lenet5": Workload("e/γ, LeNet-5 2×32²", ["electron_photon"], (32, 256), 10_000, epochs=4),
     "lenet5_compiled": Workload(
         "e/γ, LeNet-5 2×32², compiled", ["electron_photon"], (32, 256), 10_000, ["--model.init_args.compile=true"]
     ),
@@ -176,7 +178,7 @@ def fit(workload: Workload, batch: int, root: Path, device: str, words: Sequence
     options = {
         "data.init_args.root": root,
         "data.init_args.batch_size": batch,
-        "trainer.max_epochs": 2,
+        "trainer.max_epochs": workload.epochs,
         "trainer.accelerator": "gpu" if device == "cuda" else "cpu",
         "trainer.callbacks+": "benchmarks.workloads.Clock",
     }
@@ -189,8 +191,8 @@ def fit(workload: Workload, batch: int, root: Path, device: str, words: Sequence
         shutil.rmtree(folder, ignore_errors=True)
     sampler = clock.data.train_dataloader().sampler
     images = sampler.samples if isinstance(sampler, EpochBlocks) else len(sampler.index)
-    rest = clock.epochs[1] - clock.epochs[0] - clock.steps[0]
-    return Fitted(clock.steps[1], clock.steps[1] + rest, images, clock.module, clock.data)
+    rest = clock.epochs[-1] - clock.epochs[-2] - clock.steps[-2]
+    return Fitted(clock.steps[-1], clock.steps[-1] + rest, images, clock.module, clock.data)
 
 
 @contextlib.contextmanager

@@ -93,7 +93,8 @@ def test_winograds_way_is_pytorchs_but_for_rounding(kind, small, number, shared,
     ("step", "images", "large", "channels"),
     [
         (HALVE, 3, (18, 44), (64, 96)),
-        (HALVE, 2, (8, 8), (320, 32)),  # more terms than are added up at a time
+        (Step((4, 4), (1, 1), (0, 0)), 1, (8, 8), (320, 32)),  # more terms than are added up at a time, odd tiles
+        (NEXT, 15, (6, 7), (32, 32)),  # more cells without answers than in a tile
         (HALVE, 8, (2, 2), (32, 64)),  # few pixels for a tile
         (NEXT, 2, (17, 18), (64, 32)),
         (Step((3, 3), (1, 1), (1, 1)), 3, (30, 33), (32, 32)),  # more cells than are added up at a time
@@ -118,6 +119,13 @@ def test_the_matrix_units_way_is_pytorchs_but_for_rounding(
         compare(mine, theirs, shape)
     finally:
         torch.use_deterministic_algorithms(False)
+
+
+@MATRIX_UNIT
+def test_few_pixels_are_left_to_products_by_the_matrix_unit_too():
+    layer, _ = layers(StridedConv, inputs=128, outputs=160)
+    for images, kind in ((4, Windows), (5, MatrixUnit)):
+        assert isinstance(layer.way(torch.rand(images, 128, 8, 8).to(memory_format=LAST), (4, 4)), kind)
 
 
 @MATRIX_UNIT

@@ -189,7 +189,6 @@ def _tiles(small: Tensor, grid: _Grid, starts: Any) -> Tensor:
 def _pairs(large: Tensor, grid: _Grid, cells: int) -> Tensor:
     """Images as (phases and channels by 16, pairs of cells, 16 channels of both), for so many cells."""
     pairs = _halves(grid.row // _SIDE, cells // 2, _DEPTH)
-    pairs[:, :, grid.number // 2 :] = 0
     _call("frame_pairs", large, grid, pairs, cells // 2)
     return pairs
 
