@@ -44,7 +44,8 @@ class BaseTask(Learner):
         channels_last: Keep images and weights with the channels innermost.
         native: On a CPU, use kernels that the machine's C++ compiler makes, if it has one: for LeNet-5 and the original
             crater network (`lit_hep.nets.lanes`), for convolutions with `channels_last`, which then multiply less
-            (`lit_hep.nets.winograd`, `lit_hep.nets.strided`), and for ELU and dropout.
+            (`lit_hep.nets.winograd`) or by the processor's matrix unit (`lit_hep.nets.amx`), and for batch norm, ELU
+            and dropout.
         figures_every_n_epochs: How often TensorBoard gets figures of the validation, samples with what was predicted
             among them, beside those at the end of training; 0 never, not at the end either.
     """
