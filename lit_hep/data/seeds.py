@@ -2,6 +2,7 @@
 
 import os
 import random
+from functools import cache
 
 import numpy as np
 import torch
@@ -20,6 +21,14 @@ def derive(*numbers: int) -> int:
 def seed_all(*numbers: int) -> None:
     """Set the states of torch (all devices), numpy and Python from `derive(*numbers)`."""
     seed = derive(*numbers)
-    torch.manual_seed(seed)
+    if _has_accelerator():
+        torch.manual_seed(seed)
+    else:  # which would write down the stack of calls, for devices that never come
+        torch.default_generator.manual_seed(seed)
     np.random.seed(seed)  # noqa: NPY002  imgaug and users' transforms draw from the global state
     random.seed(seed)
+
+
+@cache
+def _has_accelerator() -> bool:
+    return torch.accelerator.is_available()
