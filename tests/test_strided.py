@@ -122,6 +122,13 @@ def test_the_matrix_units_way_is_pytorchs_but_for_rounding(
 
 
 @MATRIX_UNIT
+def test_pixels_that_no_tap_reaches_are_left_to_pytorch():
+    layer, theirs = layers(StridedConvTranspose, Step((2, 2), (3, 3), (0, 0)), 64, 32)
+    image = torch.rand(2, 64, 9, 9).to(memory_format=LAST)
+    torch.testing.assert_close(layer(image).double(), theirs(image.double()), rtol=1e-4, atol=1e-4)
+
+
+@MATRIX_UNIT
 def test_few_pixels_are_left_to_products_by_the_matrix_unit_too():
     layer, _ = layers(StridedConv, inputs=128, outputs=160)
     for images, kind in ((4, Windows), (5, MatrixUnit)):

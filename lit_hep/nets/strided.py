@@ -40,7 +40,8 @@ class _Strided(HasKernel):
         self.windows = Windows(kernel, stride, padding)
         self.matrix_unit = MatrixUnit(kernel, stride, padding)
         self.many = self.weight.numel() >= _WEIGHTS
-        self.even = inputs % CHANNELS == outputs % CHANNELS == 0
+        reached = all(taps >= step for taps, step in zip(kernel, stride, strict=True))
+        self.even = reached and inputs % CHANNELS == outputs % CHANNELS == 0
         winograd = (kernel, stride) in {((3, 3), (1, 1)), ((4, 4), (1, 1)), ((4, 4), (2, 2))} and padding == (1, 1)
         self.winograd = self.even and winograd
 
@@ -59,12 +60,13 @@ class _Strided(HasKernel):
 
 
 class StridedConv(_Strided, nn.Conv2d):
-    """A convolution with strides: the same as PyTorch's but for rounding, in float32 on a CPU in one of two other ways.
+    """A convolution with strides: the same as PyTorch's but for rounding, in float32 on a CPU in one of three ways.
 
     Where answers have few pixels most of what is read are weights, and PyTorch brings them into another order with each
-    batch. In products with the windows of the images they are taken as they lie, and so are their gradients. Where 4x4
-    taps halve many pixels, Winograd's way takes 100 multiplications for 16 answers, not 256 (`lit_hep.nets.winograd`).
-    Both with the channels innermost only.
+    batch. In products with the windows of the images they are taken as they lie, and so are their gradients. More
+    pixels go by the processor's matrix unit, if it has one (`lit_hep.nets.amx`), or where 4x4 taps halve them, by
+    Winograd's way: 100 multiplications for 16 answers, not 256 (`lit_hep.nets.winograd`). All with the channels
+    innermost only.
     """
 
     def forward(self, x: Tensor) -> Tensor:
