@@ -81,8 +81,9 @@ def test_the_same_with_any_number_of_threads(threads):
         lambda net, image: net.double() and image.double(),
         lambda net, image: setattr(net, "native", False) or image,
         lambda net, image: setattr(net[0], "momentum", None) or image,
+        lambda net, image: setattr(net[0], "__class__", type("Other", (nn.BatchNorm2d,), {})) or image,
     ],
-    ids=["channels outermost", "evaluation", "double", "not native", "plain averages"],
+    ids=["channels outermost", "evaluation", "double", "not native", "plain averages", "another norm"],
 )
 def test_pytorchs_way_elsewhere(change):
     mine, theirs = nets(nn.ReLU())
