@@ -26,8 +26,6 @@ DAMAGED, SAVE = "copy it again", r"save it with scipy\.sparse\.save_npz"
 
 
 # What a user may have done before the command; all work in the current folder.
-
-
 def matrix(value=1.0, shape=(SIZE, SIZE), kind=np.float64):
     """A sparse matrix with one strange value."""
     plane = sp.lil_matrix(shape, dtype=kind)

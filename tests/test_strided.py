@@ -227,6 +227,9 @@ def test_the_last_convolution_is_pytorchs_but_for_rounding(kernel):
     use_kernels(mine)
     compare(mine.to(memory_format=LAST), theirs, (3, 64, 9, 7))
     assert type(mine(torch.rand(2, 64, 9, 7)).grad_fn).__name__ == "ConvolutionBackward0"
+    assert mine(torch.rand(64, 9, 7)).dim() == 3
+    with pytest.raises(RuntimeError, match="to have 64 channels"):
+        mine(torch.rand(2, 32, 9, 7).to(memory_format=LAST))
 
 
 @pytest.mark.parametrize("native", [False, True])

@@ -102,8 +102,8 @@ inline void add(Operand left, Operand right) {
   multiply();
 }
 
-// Images (batch, height, width, channels) on a grid (rows, columns, batch) of cells, each of stride pixels; the first one
-// begins so many pixels beyond the edge as the margin says.
+// Images (batch, height, width, channels) on a grid (rows, columns, batch) of cells, each of stride pixels; the first
+// one begins as many pixels beyond the edge as the margin says.
 struct Grid {
   int64_t batch, height, width, channels, rows, columns, stride[2], margin[2];
 

@@ -61,7 +61,9 @@ struct Line {
     }
   }
   Vector distance(const float* x, int64_t at) const { return load(x) - load(mean + at); }
-  Vector operator()(const float* x, int64_t at) const { return distance(x, at) * load(&factor[at]) + load(&offset[at]); }
+  Vector operator()(const float* x, int64_t at) const {
+    return distance(x, at) * load(&factor[at]) + load(&offset[at]);
+  }
 };
 
 }  // namespace
@@ -76,7 +78,8 @@ void norm(const float* x, int64_t number, int64_t channels, int64_t parts, const
   std::vector<float> near(parts * channels);  // the mean: from it on, or squares would lose what they differ by
   for (int64_t part = 0; part < parts; ++part)
     for (int64_t row = 0; row < first; ++row)
-      for (int64_t c = 0; c < channels; ++c) near[part * channels + c] += x[(part * rows.own() + row) * channels + c] / first;
+      for (int64_t c = 0; c < channels; ++c)
+        near[part * channels + c] += x[(part * rows.own() + row) * channels + c] / first;
   const auto sums = rows.sums(threads, [&](int64_t part, int64_t at, Vector& one, Vector& square) {
     one = load(x + at) - load(&near[part]);
     square = one * one;

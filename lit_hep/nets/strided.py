@@ -1,6 +1,7 @@
 """Convolutions with strides, and their transposes, sooner on a CPU than PyTorch's."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -29,7 +30,6 @@ class _Strided(HasKernel):
         bias: Add one.
     """
 
-    in_channels: int
     kernel_size: tuple[int, ...]
     stride: tuple[int, ...]
     weight: Tensor
@@ -47,11 +47,9 @@ class _Strided(HasKernel):
 
     def way(self, x: Tensor, number: Sequence[int]) -> Convolution | None:
         """That which is sooner than PyTorch's, if one is, for images with so many windows down and across."""
-        if not (self.native and plain(x, *self.parameters()) and x.is_contiguous(memory_format=torch.channels_last)):
+        if not _fits(self, x):
             return None
         pixels = len(x) * number[0] * number[1]
-        if pixels == 0 or x.shape[1] != self.in_channels:
-            return None
         if pixels > _FEW and self.even and has_matrix_unit():
             return self.matrix_unit
         if pixels <= _PIXELS:
@@ -81,7 +79,7 @@ class StridedConvTranspose(_Strided, nn.ConvTranspose2d):
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         """(B, K, h, w) to (B, C, H, W)."""
-        way = None if output_size or x.dim() != 4 else self.way(x, x.shape[2:])
+        way = None if output_size else self.way(x, x.shape[2:])
         if way is None:
             return super().forward(x, output_size)
         y: Tensor = Convolved.apply(x, self.weight, self.bias, way, True)
@@ -104,7 +102,7 @@ class LastConv(HasKernel, nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to (B, 1, h, w)."""
-        if not (self.native and plain(x, *self.parameters()) and x.is_contiguous(memory_format=torch.channels_last)):
+        if not _fits(self, x):
             return super().forward(x)
         turned = self.weight.transpose(0, 1).flip(2, 3)
         y: Tensor = Convolved.apply(x, turned, self.bias, self.windows, True)
@@ -145,6 +143,14 @@ class Windows(Step):
         framed = F.pad(large.permute(0, 2, 3, 1), (0, 0, left, left, top, top))
         windows = framed.unfold(1, rows, self.stride[0]).unfold(2, columns, self.stride[1])
         return windows.permute(0, 1, 2, 4, 5, 3).reshape(-1, rows * columns * large.shape[1])
+
+
+def _fits(layer: Any, x: Tensor) -> bool:
+    """Whether a layer may take images (B, C, H, W) its own way: some, of its channels, and these innermost."""
+    if not layer.native or not plain(x, *layer.parameters()) or x.dim() != 4:
+        return False
+    right = x.shape[1] == layer.in_channels and x.numel() > 0
+    return right and x.is_contiguous(memory_format=torch.channels_last)
 
 
 def _pixels(images: Tensor) -> Tensor:
