@@ -3,6 +3,7 @@
 import ctypes
 from collections.abc import Iterable, Sequence
 from functools import cache, lru_cache
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +15,8 @@ from lit_hep.nets.native import library
 
 _SIDE, _DEPTH = 16, 32
 """Rows of a tile, and numbers in one."""
+_PARTS = 32
+"""Of a sum, that the library takes together."""
 
 
 class MatrixUnit(Step):
@@ -26,11 +29,10 @@ class MatrixUnit(Step):
 
     def reduce(self, large: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """(B, C, H, W) to (B, K, h, w)."""
-        grid = self._grid(large)
+        grid, weight = self._grid(large), _innermost(weight)
         y = _images(len(large), len(weight), self.number(large))
-        seen = ((tap, self._cells(tap, grid), self._phase(tap)) for tap in self._taps())
-        taps = [(tap, cells * grid.row + phase * grid.channels) for tap, cells, phase in seen]
-        _Frame(large, grid).convolve(weight, taps, bias, y)
+        seen = [_Tap(*tap, self._phase(tap), self._cells(tap, grid)) for tap in sorted(self._taps(), key=self._phase)]
+        _Frame(large, grid).convolve(weight, bias, [(seen, y)])
         return y
 
     def enlarge(self, small: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -43,15 +45,19 @@ class MatrixUnit(Step):
         answers = (-(-side // step) for side, step in zip(sides, self.stride, strict=True))
         cells = (sum(parts) for parts in zip(answers, margin, beyond, strict=True))
         grid = _Grid.of(small, cells, (1, 1), margin)
-        frame, turned = _Frame(small, grid), weight.transpose(0, 1)
-        for top, rows in enumerate(down):
-            for left, columns in enumerate(across):
-                taps = [
-                    ((row, column), ((above + margin[0]) * grid.columns + aside + margin[1]) * grid.batch * grid.row)
+        turns = [
+            (
+                [
+                    _Tap(row, column, 0, ((above + margin[0]) * grid.columns + aside + margin[1]) * grid.batch)
                     for row, above in rows
                     for column, aside in columns
-                ]
-                frame.convolve(turned, taps, bias, y[:, :, top :: self.stride[0], left :: self.stride[1]])
+                ],
+                y[:, :, top :: self.stride[0], left :: self.stride[1]],
+            )
+            for top, rows in enumerate(down)
+            for left, columns in enumerate(across)
+        ]
+        _Frame(small, grid).convolve(_innermost(weight).transpose(0, 1), bias, turns)
         return y
 
     def of_weight(self, large: Tensor, small: Tensor, weight: Tensor) -> Tensor:
@@ -134,38 +140,69 @@ class _Grid(NamedTuple):
         return self.down * self.across * self.channels
 
 
+class _Tap(NamedTuple):
+    """Row and column, place in a cell, and how many cells ahead of the answer's it sees."""
+
+    row: int
+    column: int
+    phase: int
+    ahead: int
+
+
 class _Frame:
     """Images (B, C, H, W) on a grid, coarse and fine."""
 
     def __init__(self, images: Tensor, grid: _Grid) -> None:
         beyond = grid.columns * grid.batch * grid.rows + _DEPTH  # is read for answers that nobody asks for
-        self.grid, self.parts = grid, _halves(grid.number + beyond, grid.row)
-        _call("frame", images, grid, self.parts)
+        self.grid, self.cells = grid, grid.number + beyond
+        self.parts = _halves(grid.row // _DEPTH, self.cells, _DEPTH)
+        _call("frame", images, grid, self.parts, self.cells)
 
-    def convolve(self, weight: Tensor, taps: Sequence[tuple[Pair, int]], bias: Tensor | None, y: Tensor) -> None:
-        """By some taps of a weight (K, C, rows, columns).
+    def convolve(self, weight: Tensor, bias: Tensor | None, turns: Sequence[tuple[Sequence[_Tap], Tensor]]) -> None:
+        """By a weight (K, C, rows, columns) with K or C innermost.
 
         Args:
-            weight: In any layout.
-            taps: Row and column of each, and the place of what it sees, from that of the answer's cell on.
+            weight: Of all taps.
             bias: Of the answers.
-            y: Answers (B, K, h, w), with K innermost, which are written.
+            turns: Some taps each, and their answers (B, K, h, w), with K innermost, which are written.
         """
         output, channel, row, column = weight.stride()
-        shifts = _numbers([tap[0] * row + tap[1] * column for tap, _ in taps])
-        image, _, down, across = y.stride()
+        answers = turns[0][1]
+        wanted = list[int]()
+        held = []  # what the numbers point to
+        for taps, y in turns:
+            held.append(_parts(tuple(taps), self.grid.channels // _DEPTH, self.cells, (row, column, channel)))
+            weights, places = held[-1]
+            wanted += [*y.shape[2:], len(places), ctypes.addressof(weights), ctypes.addressof(places), y.data_ptr()]
+        image, _, down, across = answers.stride()
         _compiled().convolve(
             _numbers(self.grid),
             *_places(self.parts),
-            len(taps),
-            _numbers([place for _, place in taps]),
-            _numbers([weight.data_ptr(), ctypes.addressof(shifts), weight.shape[1], channel, output]),
-            len(weight),
+            _numbers([weight.data_ptr(), channel, output]),
             None if bias is None else bias.data_ptr(),
-            _numbers([*y.shape[2:], image, down, across]),
-            y.data_ptr(),
+            len(turns),
+            _numbers(wanted),
+            _numbers([len(weight), image, down, across]),
             torch.get_num_threads(),
         )
+
+
+@lru_cache(256)
+def _parts(taps: Sequence[_Tap], planes: int, cells: int, strides: tuple[int, ...]) -> tuple[Any, Any]:
+    """Where the 32 channels of each part begin, in the weights and in a frame of so many planes of cells.
+
+    Those that see the same are near one another: what has been read of a frame is read again soon.
+    """
+    weights, places = list[int](), list[int]()
+    for phase, alike in groupby(taps, lambda tap: tap.phase):
+        same = list(alike)
+        some = max(1, _PARTS // len(same))
+        for first in range(0, planes, some):
+            for tap in same:
+                for plane in range(first, min(first + some, planes)):
+                    weights.append(tap.row * strides[0] + tap.column * strides[1] + plane * _DEPTH * strides[2])
+                    places.append(((phase * planes + plane) * cells + tap.ahead) * _DEPTH)
+    return _numbers(weights), _numbers(places)
 
 
 @lru_cache(64)
@@ -205,6 +242,11 @@ def _images(batch: int, channels: int, sides: Sequence[int]) -> Tensor:
     return torch.empty((batch, channels, *sides), memory_format=torch.channels_last)
 
 
+def _innermost(weight: Tensor) -> Tensor:
+    """With the channels C innermost."""
+    return weight.contiguous(memory_format=torch.channels_last)
+
+
 def _halves(*shape: int) -> Tensor:
     """Room for numbers, coarse and fine."""
     return torch.empty(2, *shape, dtype=torch.bfloat16)
@@ -235,10 +277,9 @@ def _compiled() -> Any:
         return None
     compiled.allowed.restype = ctypes.c_bool
     pointer, number, threads = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
-    compiled.frame.argtypes = [*[pointer] * 4, threads]
-    compiled.frame_pairs.argtypes = [*[pointer] * 4, number, threads]
+    compiled.frame.argtypes = compiled.frame_pairs.argtypes = [*[pointer] * 4, number, threads]
     compiled.frame_tiles.argtypes = [*[pointer] * 4, number, pointer, number, threads]
-    compiled.convolve.argtypes = [*[pointer] * 3, number, pointer, pointer, number, *[pointer] * 3, threads]
+    compiled.convolve.argtypes = [*[pointer] * 5, number, pointer, pointer, threads]
     images = pointer, pointer, number, number
     compiled.gradient.argtypes = [*images, pointer, *images, number, *[pointer] * 5, threads]
     return compiled if compiled.allowed() else None
