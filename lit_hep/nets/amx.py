@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from lit_hep.compiled import library
 from lit_hep.nets.convolution import Pair, Step
-from lit_hep.nets.native import library
 
 _SIDE, _DEPTH = 16, 32
 """Rows of a tile, and numbers in one."""

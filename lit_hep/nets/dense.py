@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from lit_hep.nets.native import library, pointers
+from lit_hep.compiled import library
+from lit_hep.nets.native import pointers
 
 _Sizes = tuple[int, int, bool]
 """Of a layer: inputs, outputs, and whether ReLU follows."""
@@ -32,7 +33,7 @@ def dense_sizes(layers: Sequence[nn.Module]) -> tuple[_Sizes, ...]:
 def dense(x: Tensor, layers: Sequence[nn.Module], sizes: tuple[_Sizes, ...]) -> Tensor:
     """(B, inputs) through layers of these sizes, and then through what follows them.
 
-    By a kernel, compiled with the first batch in a second (`lit_hep.nets.native`): between its operations on layers as
+    By a kernel, compiled with the first batch in a second (`lit_hep.compiled`): between its operations on layers as
     small PyTorch spends most of the time. The same but for rounding, and to the last bit for any number of threads.
 
     Args:

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from lit_hep.compiled import library
 from lit_hep.nets.cpu import Dropout, elsewhere
-from lit_hep.nets.native import HasKernel, library
+from lit_hep.nets.native import HasKernel
 
 
 class ELU(HasKernel, nn.ELU):

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from lit_hep.compiled import library
 from lit_hep.nets.dense import dense, dense_sizes
-from lit_hep.nets.native import HasKernel, library, plain, pointers
+from lit_hep.nets.native import HasKernel, plain, pointers
 
 _IMAGES = 16
 """Of a batch; of fewer, most of a vector would be empty."""
@@ -20,7 +21,7 @@ _IMAGES = 16
 class PoolingCNN(HasKernel, nn.Sequential):
     """Blocks of a convolution, maximum pooling and ReLU, then `nn.Flatten` and other layers.
 
-    In float32 on a CPU, with a C++ compiler (`lit_hep.nets.native`), the blocks are one kernel and dense layers another
+    In float32 on a CPU, with a C++ compiler (`lit_hep.compiled`), the blocks are one kernel and dense layers another
     (`lit_hep.nets.dense`), compiled with the first batch in two seconds. The first takes 16 images at a time (8 without
     AVX-512), one in each lane of a vector, through all blocks and back while they are in the cache. Answers and
     gradients are PyTorch's but for rounding, and the same to the last bit for any number of threads; hooks of single

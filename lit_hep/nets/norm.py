@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from lit_hep.nets.native import HasKernel, library, plain
+from lit_hep.compiled import library
+from lit_hep.nets.native import HasKernel, plain
 
 _LANES = 16
 """Channels are a multiple of it."""

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lit_hep.compiled import library
 from lit_hep.nets.convolution import Convolved
-from lit_hep.nets.native import library, plain
+from lit_hep.nets.native import plain
 
 _TILE = 4
 """Rows and columns of an answer that are computed together."""
@@ -33,7 +34,7 @@ class WinogradConv(nn.Conv2d):
 
     Each 6x6 pixels, four apart, are turned into 36 sums and the 3x3 taps into as many, which are multiplied as 36
     products of matrices: 36 multiplications for 16 pixels, not 144; with 4x4 taps 49, not 256. After A. Lavin and S.
-    Gray, arXiv:1509.09308, by a kernel that is compiled with the first batch in a second (`lit_hep.nets.native`).
+    Gray, arXiv:1509.09308, by a kernel that is compiled with the first batch in a second (`lit_hep.compiled`).
     Answers and gradients are off by 1e-6 to 4e-6 of their size, PyTorch's by 1e-7 to 1e-6. Float32 images with the
     channels innermost only; others, few pixels and halves go PyTorch's way.
     """

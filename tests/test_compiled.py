@@ -1,4 +1,4 @@
-"""Kernels compiled by the machine's own compiler: once, and PyTorch's layers where that cannot be."""
+"""C++ compiled by the machine's own compiler: once, and what is used where that cannot be."""
 
 import shutil
 import warnings
@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from lit_hep.nets import native
+from lit_hep import compiled
 
-SOURCE = Path(native.__file__).with_name("lanes.cpp")
+SOURCE = Path(compiled.__file__).parent / "nets" / "lanes.cpp"
 CAPABILITY = torch.backends.cpu, "get_cpu_capability"
 no_kernel = torch.backends.cpu.get_cpu_capability() == "DEFAULT" or not shutil.which("c++")
 pytestmark = pytest.mark.skipif(no_kernel, reason="needs a C++ compiler and AVX2")
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(no_kernel, reason="needs a C++ compiler and AVX2
 def empty(tmp_path, monkeypatch):
     """Nothing has been compiled or looked for."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    return lambda: native.library(SOURCE, ("BLOCKS={1,6,6,2,3,2}",))
+    return lambda: compiled.library(SOURCE, ("BLOCKS={1,6,6,2,3,2}",))
 
 
 def test_compiled_once_by_whoever_comes_first(empty, tmp_path, monkeypatch):
@@ -28,12 +28,12 @@ def test_compiled_once_by_whoever_comes_first(empty, tmp_path, monkeypatch):
         assert all(list(threads.map(lambda _: empty(), range(3))))
     names = sorted(path.suffix for path in (tmp_path / "lit_hep").iterdir())
     assert names == [".lock", ".so"]
-    monkeypatch.setattr(native, "_compile", None)
+    monkeypatch.setattr(compiled, "_compile", None)
     assert empty()
 
 
 @pytest.mark.parametrize("missing", ["compiler", "vectors"])
-def test_without_compiler_or_vectors_pytorchs_layers_are_used(missing, empty, monkeypatch):
+def test_without_compiler_or_vectors_there_is_none(missing, empty, monkeypatch):
     if missing == "compiler":
         monkeypatch.setenv("CXX", "/no/such/compiler")
     else:
@@ -45,7 +45,7 @@ def test_without_compiler_or_vectors_pytorchs_layers_are_used(missing, empty, mo
 
 def test_what_cannot_be_compiled_kept_or_loaded_is_said(empty, tmp_path, monkeypatch):
     monkeypatch.setenv("CXX", shutil.which("false"))
-    with pytest.warns(UserWarning, match=r"^lanes\.cpp is not used, PyTorch's layers are: .*false"):
+    with pytest.warns(UserWarning, match=r"^lanes\.cpp is not used, so all is slower: .*false"):
         assert empty() is None
     monkeypatch.delenv("CXX")
     assert empty()
@@ -54,8 +54,8 @@ def test_what_cannot_be_compiled_kept_or_loaded_is_said(empty, tmp_path, monkeyp
     (other / "lit_hep").mkdir(parents=True)
     (other / "lit_hep" / library.name).write_bytes(b"cut off")
     monkeypatch.setenv("XDG_CACHE_HOME", str(other))
-    with pytest.warns(UserWarning, match=r"PyTorch's layers are: .*\.so: file too short"):
+    with pytest.warns(UserWarning, match=r"so all is slower: .*\.so: file too short"):
         assert empty() is None
     monkeypatch.setenv("XDG_CACHE_HOME", str(library))
-    with pytest.warns(UserWarning, match="PyTorch's layers are: .*Not a directory"):
+    with pytest.warns(UserWarning, match="so all is slower: .*Not a directory"):
         assert empty() is None
