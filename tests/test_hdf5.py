@@ -1,13 +1,18 @@
 """HDF5 files: checks, and reads by row."""
 
+import os
+
 import h5py
 import numpy as np
 import pytest
 from numbered import write
 from spoil import change_hdf5, edit, put, text
 
+from lit_hep.data.chunks import _unpacking
 from lit_hep.data.hdf5 import open_table
 from lit_hep.errors import DataError
+
+NEEDS_COMPILER = pytest.mark.skipif(_unpacking() is None, reason="needs a C++ compiler")
 
 
 def test_table_knows_its_file(tmp_path):
@@ -108,13 +113,78 @@ def test_values_are_checked_on_the_way(tmp_path, value):
         open_table(path, ("all",)).read(["all"])
 
 
-def test_damage_inside_a_file_is_found(tmp_path):
-    path = write(tmp_path / "a.hdf5", 0, 50, compression="gzip")
-    table = open_table(path, ("all",))
+def packed(folder):
+    """A file whose rows are stored as they are wanted."""
+    return write(folder / "a.hdf5", 0, 230, compression="gzip", dtype="f4")
+
+
+def damaged(path):
+    """Its third chunk becomes zeros."""
     with h5py.File(path) as file:
-        where = file["all"].id.get_chunk_info(1)
+        where = file["all"].id.get_chunk_info(2)
     with path.open("r+b") as file:
         file.seek(where.byte_offset)
         file.write(b"\0" * where.size)
-    with pytest.raises(DataError, match=r"a\.hdf5: rows 20\.\.24 of 'all' cannot be read: damaged; copy it again"):
-        table.take(np.arange(20, 25), ["all"])
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_damage_inside_a_file_is_found(tmp_path, dtype):
+    path = write(tmp_path / "a.hdf5", 0, 50, compression="gzip", dtype=dtype)
+    table = open_table(path, ("all",))
+    damaged(path)
+    with pytest.raises(DataError, match=r"a\.hdf5: rows 40\.\.44 of 'all' cannot be read: damaged; copy it again"):
+        table.take(np.arange(40, 45), ["all"])
+
+
+def scattered(table, rows, dtype=np.float32):
+    """What `Chunks.take` says, and an array with those rows in other places, which held -1."""
+    into = np.full((60, 16, 16), -1, dtype)
+    places = np.random.default_rng(1).permutation(60)[: len(rows)]
+    with table.path.open("rb", buffering=0) as file:
+        return table.packed["all"].take(file, rows, into, places), into, places
+
+
+ROWS = np.array([3, 4, 19, 40, 41, 229])
+
+
+@NEEDS_COMPILER
+@pytest.mark.parametrize("number", [1, 2, 5])
+def test_rows_are_unpacked_to_where_they_belong(tmp_path, threads, number):
+    threads(number)
+    done, into, places = scattered(open_table(packed(tmp_path), ("all",)), ROWS)
+    assert done and (into[places] == ROWS[:, None, None]).all()
+    into[places] = -1
+    assert (into == -1).all()
+
+
+def rewritten(path):
+    write(path, 500, 230, chunk=25, compression="gzip", dtype="f4")
+
+
+@NEEDS_COMPILER
+@pytest.mark.parametrize(
+    ("rows", "dtype", "change"),
+    [
+        (ROWS, np.float64, lambda path: None),
+        (ROWS[:0], np.float32, lambda path: None),
+        (ROWS, np.float32, damaged),
+        (ROWS, np.float32, lambda path: os.truncate(path, 3000)),
+        (ROWS, np.float32, rewritten),
+    ],
+    ids=["other type", "none", "damaged", "cut off", "written anew"],
+)
+def test_what_cannot_be_unpacked_is_left_to_hdf5(tmp_path, rows, dtype, change):
+    table = open_table(packed(tmp_path), ("all",))
+    change(table.path)
+    assert not scattered(table, rows, dtype)[0]
+
+
+def test_without_compiler_rows_are_the_same(tmp_path, monkeypatch):
+    monkeypatch.setenv("CXX", "/no/such/compiler")
+    _unpacking.cache_clear()
+    try:
+        table = open_table(packed(tmp_path), ("all",))
+        assert not scattered(table, ROWS)[0]
+        assert (table.take(ROWS[::-1], ["all"])["all"][:, 5, 5] == ROWS[::-1]).all()
+    finally:
+        _unpacking.cache_clear()

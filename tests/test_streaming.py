@@ -16,16 +16,21 @@ from lit_hep.errors import ConfigError, DataError
 
 SIZES = (230, 170)  # of two files, no multiple of a chunk
 ROWS = np.arange(sum(SIZES))
-MEMORY = 128 * 64 / 2**20  # GiB that allow blocks of 64 rows of 1 KiB
+MEMORY = 64 * 64 / 2**20  # GiB that allow blocks of 64 rows of 1 KiB
 
 
-@pytest.fixture
-def data(tmp_path, monkeypatch):
-    """Two files, of which a read takes a chunk of 20 rows and a block holds 64."""
-    monkeypatch.setattr("lit_hep.data.hdf5._READ", 1)
-    paths = [write(tmp_path / f"{n}.hdf5", n * SIZES[0], size, compression="gzip") for n, size in enumerate(SIZES)]
+def streamed(folder, **options):
+    """Two files, of which a block holds 64 rows."""
+    paths = [write(folder / f"{n}.hdf5", n * SIZES[0], size, **options) for n, size in enumerate(SIZES)]
     tables = [open_table(path, ("all", "truth")) for path in paths]
     return StreamedColumns(tables, {"image": "all"}, {"index": torch.from_numpy(ROWS)}, MEMORY)
+
+
+@pytest.fixture(params=["f4", "f8"])
+def data(request, tmp_path, monkeypatch):
+    """The same; a read takes a chunk of 20 rows, and such as are stored as they are wanted are unpacked at once."""
+    monkeypatch.setattr("lit_hep.data.hdf5._READ", 1)
+    return streamed(tmp_path, compression="gzip", dtype=request.param)
 
 
 def test_memory_of_a_block_is_taken_again_once_it_is_let_go(data):
@@ -109,6 +114,17 @@ def test_a_block_reads_few_chunks_and_mixes_them(data):
         spans = data.file_of(block.numpy()) * 100 + data.span_of(block.numpy())
         assert len(set(spans)) <= 64 / 20 + 4, "whole chunks, but for the first and last of each file"
         assert sum(one != two for one, two in pairwise(spans)) > len(block) / 3
+
+
+def test_blocks_are_of_whole_chunks_where_these_are_small(tmp_path, monkeypatch):
+    monkeypatch.setattr("lit_hep.data.hdf5._READ", 1)
+    data = streamed(tmp_path, chunk=5, compression="gzip")
+    blocks = list(EpochBlocks(data, CHOSEN, shuffle=True, seed=5))
+    spans = [set(data.file_of(block.numpy()) * 100 + data.span_of(block.numpy())) for block in blocks]
+    assert sum(map(len, spans)) == len(set.union(*spans)), "each is read once"
+    assert sorted(torch.cat(blocks).tolist()) == CHOSEN.tolist()
+    shares = np.array([np.bincount(data.file_of(block.numpy()), minlength=2) for block in blocks])
+    assert np.abs(shares - shares.mean(0)).max() <= 5, "of each file alike, but for a chunk"
 
 
 def test_a_group_begins_where_the_one_before_ends_whoever_took_it(data):

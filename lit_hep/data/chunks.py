@@ -1,12 +1,19 @@
 """Gzip chunks of an HDF5 data set, read without HDF5, which takes four times as long."""
 
+import ctypes
 import math
+import os
 from dataclasses import dataclass
-from io import RawIOBase
+from functools import cache
+from io import FileIO
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+
+from lit_hep.compiled import library
 
 
 @dataclass(frozen=True)
@@ -40,7 +47,7 @@ class Chunks:
         stored.id.chunk_iter(add)
         return cls(stored.chunks, stored.dtype, places)
 
-    def rows(self, file: RawIOBase, start: int, stop: int) -> NDArray[Any] | None:
+    def rows(self, file: FileIO, start: int, stop: int) -> NDArray[Any] | None:
         """Rows `start` to `stop`, but for those past the end.
 
         Args:
@@ -66,3 +73,59 @@ class Chunks:
         rows = chunks[0] if len(chunks) == 1 else np.concatenate(chunks)
         begin = start - start % step
         return rows[start - begin : stop - begin]
+
+    def take(self, file: FileIO, rows: NDArray[np.int64], into: NDArray[Any], places: NDArray[np.int64]) -> bool:
+        """Unpack some rows to where they belong, by as many threads as PyTorch has.
+
+        Args:
+            file: As for `rows`.
+            rows: Their numbers (n,), in ascending order.
+            into: Array (m, ...) to write to.
+            places: Where in it each row belongs (n,).
+
+        Returns:
+            Whether all is done; else there is no compiler, values are to be converted, or a chunk is as for `rows`.
+        """
+        unpacking = _unpacking()
+        if unpacking is None or into.dtype != self.dtype or not len(rows):
+            return False
+        compiled, libdeflate = unpacking
+        numbers = rows // self.shape[0]
+        firsts = np.flatnonzero(np.diff(numbers, prepend=-1))
+        chunks = np.zeros((len(firsts) + 1, 3), np.int64)
+        chunks[:-1, :2], chunks[:-1, 2], chunks[-1, 2] = self.places[numbers[firsts]], firsts, len(rows)
+        wanted = np.stack([rows - numbers * self.shape[0], places], 1)
+        width = math.prod(self.shape[1:]) * self.dtype.itemsize
+        done: bool = compiled.take(
+            file.fileno(),
+            libdeflate,
+            len(firsts),
+            chunks.ctypes.data,
+            int(chunks[:, 1].max()),
+            self.shape[0] * width,
+            wanted.ctypes.data,
+            width,
+            into.ctypes.data,
+            torch.get_num_threads(),
+        )
+        return done
+
+
+@cache
+def _unpacking() -> tuple[Any, Any] | None:
+    """The compiled library, and of libdeflate, which lies in the package `deflate`, what it calls."""
+    import deflate._deflate as package
+
+    names = "alloc_decompressor", "zlib_decompress", "free_decompressor"
+    try:
+        functions = [getattr(ctypes.CDLL(package.__file__), f"libdeflate_{name}") for name in names]
+    except AttributeError:  # which the package may keep to itself
+        return None
+    compiled = library(Path(__file__).with_name("unpack.cpp")) if hasattr(os, "pread") else None
+    if compiled is None:
+        return None
+    compiled.take.restype = ctypes.c_bool
+    pointer, number = ctypes.c_void_p, ctypes.c_int64
+    about = pointer, number, pointer, number, number, pointer, number, pointer
+    compiled.take.argtypes = [ctypes.c_int, *about, ctypes.c_int]
+    return compiled, (pointer * 3)(*(ctypes.cast(function, pointer).value for function in functions))

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ class Table:
             DataError: The file is damaged, or holds NaN or infinity.
         """
         span = self.span(names)
-        with self._reading() as read:
+        with self._file() as file, self._reading(file) as read:
             for start in range(0, len(self), span):
                 rows = {name: read(name, start, start + span) for name in names}
                 for name, values in rows.items():
@@ -109,22 +110,34 @@ class Table:
         if places is None:
             places = np.arange(len(rows))
         order = np.argsort(rows, kind="stable")
-        spans = rows[order] // self.span(names)
-        with self._reading() as read:
-            for run in np.split(order, np.flatnonzero(np.diff(spans)) + 1) if len(rows) else ():
-                first, last = int(rows[run[0]]), int(rows[run[-1]])
-                for name in names:
-                    into[name][places[run]] = read(name, first, last + 1)[rows[run] - first]
+        rows, places = rows[order], places[order]
+        with self._file() as file:
+            for name in names:
+                packed = self.packed[name]
+                if not packed or not packed.take(file, rows, into[name], places):
+                    self._take(file, rows, name, into[name], places)
         return into
 
+    def _take(
+        self, file: FileIO, rows: NDArray[np.int64], name: str, into: NDArray[Any], places: NDArray[np.int64]
+    ) -> None:
+        """Rows of one data set, in ascending order, a span at a time."""
+        ends = np.flatnonzero(np.diff(rows // self.span([name]))) + 1
+        with self._reading(file) as read:
+            for run in np.split(np.arange(len(rows)), ends) if len(rows) else ():
+                first, last = int(rows[run[0]]), int(rows[run[-1]])
+                into[places[run]] = read(name, first, last + 1)[rows[run] - first]
+
+    def _file(self) -> FileIO:
+        try:
+            return self.path.open("rb", buffering=0)
+        except OSError as error:
+            raise DataError(f"{self.path}: {_reason(error)}") from error
+
     @contextmanager
-    def _reading(self) -> Iterator[Callable[[str, int, int], NDArray[Any]]]:
+    def _reading(self, file: FileIO) -> Iterator[Callable[[str, int, int], NDArray[Any]]]:
         """A function of a data set's name, a first row and one past the last: those rows."""
         with ExitStack() as stack:
-            try:
-                file = stack.enter_context(self.path.open("rb", buffering=0))
-            except OSError as error:
-                raise DataError(f"{self.path}: {_reason(error)}") from error
             hdf5: Any = None
 
             def read(name: str, start: int, stop: int) -> NDArray[Any]:

@@ -28,7 +28,8 @@ _GIB = 2**30
 _LIBRARIES = 1.0  # GiB that the process takes without data
 # else a worker would share them with the process that it was forked from
 _PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
-_BLOCKS = 128  # blocks that would fill the memory allowed; a few exist at a time, the libraries take the rest
+_CHUNKS = 4  # of a file, in a block that may be as much as half of one larger or smaller
+_BLOCKS = 64  # blocks that would fill the memory allowed; a few exist at a time, the libraries take the rest
 
 
 def fits(tables: Sequence[Table], names: Sequence[str], memory_gib: float) -> bool:
@@ -45,7 +46,7 @@ class StreamedColumns(Dataset[dict[str, Tensor]]):
         tables: The files; of each, a block holds the same share.
         names: Column to data set, of the large columns.
         columns: The other columns: name to tensor (N, ...).
-        memory_gib: Memory that the process may take, in GiB, its libraries (1 GiB) included; a block is a 128th.
+        memory_gib: Memory that the process may take, in GiB, its libraries (1 GiB) included; a block is a 64th.
 
     Raises:
         ConfigError: A chunk of a file is larger than a block.
@@ -73,7 +74,8 @@ class StreamedColumns(Dataset[dict[str, Tensor]]):
         """Samples of any numbers (n,): a dict of columns (n, ...)."""
         rows = index.numpy()
         first = self.tables[0]
-        large = {name: _pages.array((len(rows), *first.shapes[name][1:]), first.dtypes[name]) for name in self._stored}
+        shapes = {name: (len(rows), *first.shapes[name][1:]) for name in self._stored}
+        large = {name: _of_blocks.array(shape, first.dtypes[name]) for name, shape in shapes.items()}
         file = self.file_of(rows)
         for number, table in enumerate(self.tables):
             places = np.flatnonzero(file == number)
@@ -95,9 +97,9 @@ class StreamedColumns(Dataset[dict[str, Tensor]]):
 
 
 class _Pages:
-    """Memory for blocks, apart from the heap, in which freed ones would leave holes that later ones do not fit.
+    """Memory for blocks or batches, apart from the heap, in which they would leave holes that later ones do not fit.
 
-    What one block had the next one gets: new pages of the system cost as much time as to read what goes into them.
+    What one had the next one gets: new pages of the system cost as much time as to read what goes into them.
     """
 
     def __init__(self) -> None:
@@ -115,7 +117,7 @@ class _Pages:
         return values.reshape(shape)
 
 
-_pages = _Pages()
+_of_blocks, _of_batches = _Pages(), _Pages()
 
 
 class EpochBlocks(DistributedSampler[Any]):
@@ -167,19 +169,29 @@ class EpochBlocks(DistributedSampler[Any]):
 
     def __iter__(self) -> Iterator[Tensor]:
         rng = np.random.default_rng(derive(self.seed, self.epoch))
-        shares = [np.array_split(self._share(rows, span, rng), self.blocks) for rows, span in self._files]
+        shares = [self._parts(*self._share(rows, span, rng)) for rows, span in self._files]
         for parts in zip(*shares, strict=True):
             block = np.concatenate(parts)
             yield torch.from_numpy(rng.permutation(block) if self.shuffle else block)
 
-    def _share(self, rows: NDArray[np.int64], span: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
-        """What this process takes of a file, chunk after chunk."""
+    def _share(
+        self, rows: NDArray[np.int64], span: NDArray[np.int64], rng: np.random.Generator
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """What this process takes of a file, chunk after chunk, and where others begin in it."""
         if self.shuffle:
-            rows = rows[np.argsort(rng.permutation(span.max() + 1)[span], kind="stable")]
+            order = np.argsort(rng.permutation(span.max() + 1)[span], kind="stable")
+            rows, span = rows[order], span[order]
         size = -(-len(rows) // self.num_replicas)
-        mine = np.array_split(rows, self.num_replicas)[self.rank]
+        mine, its = (np.array_split(column, self.num_replicas)[self.rank] for column in (rows, span))
         padding = np.resize(mine if len(mine) else rows, size - len(mine))
-        return np.concatenate([mine, ~padding if self.marked else padding])
+        return np.concatenate([mine, ~padding if self.marked else padding]), np.flatnonzero(np.diff(its)) + 1
+
+    def _parts(self, mine: NDArray[np.int64], begins: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        """Its part of each block: about as many samples, but of whole chunks where they are small beside a block."""
+        ends = np.arange(1, self.blocks) * len(mine) // self.blocks
+        if len(begins) >= _CHUNKS * self.blocks:
+            ends = begins[np.abs(begins[:, None] - ends).argmin(0)]
+        return np.split(mine, ends)
 
 
 class BlockLoader:
@@ -214,17 +226,19 @@ class BlockLoader:
         return -(-len(self.sizes) // self.group)
 
     def __iter__(self) -> Iterator[Any]:
-        blocks = iter(
-            DataLoader(
-                Marked(self.dataset) if self.sampler.marked else self.dataset,
+        data = Marked(self.dataset) if self.sampler.marked else self.dataset
+        blocks: Iterator[dict[str, Any]] = map(data.__getitem__, self.sampler)
+        if self.num_workers:
+            loader = DataLoader(
+                data,
                 batch_size=None,
                 sampler=self.sampler,
                 num_workers=self.num_workers,
                 collate_fn=as_is,
                 generator=torch.Generator(),  # else each loader draws from the global state
-                prefetch_factor=1 if self.num_workers else None,
+                prefetch_factor=1,
             )
-        )
+            blocks = iter(loader)
         each = batches(ahead(blocks) if self.ahead else blocks, self.sizes)
         return each if self.group == 1 else self._groups(each)
 
@@ -246,16 +260,24 @@ def ahead(items: Iterator[Any]) -> Iterator[Any]:
 
 
 def batches(blocks: Iterator[dict[str, Tensor]], sizes: Iterable[int]) -> Iterator[dict[str, Tensor]]:
-    """Cut blocks into batches of so many samples each."""
+    """Copy blocks into batches of so many samples each, which are in the cache then."""
     block, start, length = dict[str, Tensor](), 0, 0
     for size in sizes:
-        parts = list[dict[str, Tensor]]()
-        while size:
+        batch, filled = dict[str, Tensor](), 0
+        while filled < size:
             if start == length:
                 block, start = next(blocks), 0
                 length = len(next(iter(block.values())))
-            taken = slice(start, min(start + size, length))
-            size, start = size - (taken.stop - start), taken.stop
-            # a copy of what is left of a block, not a view of all of it, waits for the next
-            parts.append({name: column[taken].clone() if size else column[taken] for name, column in block.items()})
-        yield parts[0] if len(parts) == 1 else {name: torch.cat([part[name] for part in parts]) for name in block}
+            batch = batch or {name: _room(column, size) for name, column in block.items()}
+            taken = min(size - filled, length - start)
+            for name, column in block.items():
+                batch[name][filled : filled + taken] = column[start : start + taken]
+            filled, start = filled + taken, start + taken
+        yield batch
+
+
+def _room(column: Tensor, size: int) -> Tensor:
+    shape = size, *column.shape[1:]
+    if column.dim() == 1:
+        return column.new_empty(shape)
+    return torch.from_numpy(_of_batches.array(shape, column.numpy().dtype))
