@@ -157,6 +157,16 @@ def test_rows_are_unpacked_to_where_they_belong(tmp_path, threads, number):
     assert (into == -1).all()
 
 
+@NEEDS_COMPILER
+def test_chunks_may_be_packed_more_or_less(tmp_path):
+    values = np.random.default_rng(0).random((230, 16, 16), np.float32)
+    values[:20] = 0
+    with h5py.File(tmp_path / "a.hdf5", "w") as file:
+        file.create_dataset("all", data=values, chunks=(20, 16, 16), compression="gzip")
+    done, into, places = scattered(open_table(tmp_path / "a.hdf5", ("all",)), ROWS)
+    assert done and np.array_equal(into[places], values[ROWS])
+
+
 def rewritten(path):
     write(path, 500, 230, chunk=25, compression="gzip", dtype="f4")
 

@@ -98,6 +98,7 @@ def test_winograds_way_is_pytorchs_but_for_rounding(kind, small, number, shared,
         (HALVE, 8, (2, 2), (32, 64)),  # few pixels for a tile
         (NEXT, 2, (17, 18), (64, 32)),
         (Step((3, 3), (1, 1), (1, 1)), 3, (30, 33), (32, 32)),  # more cells than are added up at a time
+        (Step((6, 6), (1, 1), (1, 1)), 2, (9, 10), (32, 32)),  # more taps of a place than are added up at a time
         (SUPERLAYERS, 2, (36, 112), (32, 64)),
         (REGIONS, 3, (6, 28), (64, 64)),
         (WIRES, 3, (3, 14), (64, 32)),
