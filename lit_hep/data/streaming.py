@@ -8,7 +8,7 @@ import math
 import mmap
 import weakref
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import Any
@@ -29,6 +29,7 @@ _LIBRARIES = 1.0  # GiB that the process takes without data
 # else a worker would share them with the process that it was forked from
 _PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
 _CHUNKS = 4  # of a file, in a block that may be as much as half of one larger or smaller
+_TOGETHER = 256  # samples to copy at a time at least
 _BLOCKS = 64  # blocks that would fill the memory allowed; a few exist at a time, the libraries take the rest
 
 
@@ -259,21 +260,24 @@ def ahead(items: Iterator[Any]) -> Iterator[Any]:
             yield item
 
 
-def batches(blocks: Iterator[dict[str, Tensor]], sizes: Iterable[int]) -> Iterator[dict[str, Tensor]]:
-    """Copy blocks into batches of so many samples each, which are in the cache then."""
+def batches(blocks: Iterator[dict[str, Tensor]], sizes: Sequence[int]) -> Iterator[dict[str, Tensor]]:
+    """Copy blocks into batches of so many samples each, which are in the cache then; small ones several at a time."""
     block, start, length = dict[str, Tensor](), 0, 0
-    for size in sizes:
-        batch, filled = dict[str, Tensor](), 0
-        while filled < size:
+    several = max(1, _TOGETHER // sizes[0]) if sizes else 1
+    for first in range(0, len(sizes), several):
+        some = list(sizes[first : first + several])
+        wanted, copied, filled = sum(some), dict[str, Tensor](), 0
+        while filled < wanted:
             if start == length:
                 block, start = next(blocks), 0
                 length = len(next(iter(block.values())))
-            batch = batch or {name: _room(column, size) for name, column in block.items()}
-            taken = min(size - filled, length - start)
+            copied = copied or {name: _room(column, wanted) for name, column in block.items()}
+            taken = min(wanted - filled, length - start)
             for name, column in block.items():
-                batch[name][filled : filled + taken] = column[start : start + taken]
+                copied[name][filled : filled + taken] = column[start : start + taken]
             filled, start = filled + taken, start + taken
-        yield batch
+        parts = {name: torch.split(column, some) for name, column in copied.items()}
+        yield from ({name: column[place] for name, column in parts.items()} for place in range(len(some)))
 
 
 def _room(column: Tensor, size: int) -> Tensor:
