@@ -189,6 +189,13 @@ def test_what_cannot_be_unpacked_is_left_to_hdf5(tmp_path, rows, dtype, change):
     assert not scattered(table, rows, dtype)[0]
 
 
+@NEEDS_COMPILER
+def test_a_chunk_is_no_longer_than_its_file(tmp_path):
+    table = open_table(packed(tmp_path), ("all",))
+    table.packed["all"].places[2, 1] = 2**62
+    assert not scattered(table, ROWS)[0] and scattered(table, ROWS[:2])[0]
+
+
 def test_without_compiler_rows_are_the_same(tmp_path, monkeypatch):
     monkeypatch.setenv("CXX", "/no/such/compiler")
     _unpacking.cache_clear()

@@ -94,6 +94,9 @@ class Chunks:
         firsts = np.flatnonzero(np.diff(numbers, prepend=-1))
         chunks = np.zeros((len(firsts) + 1, 3), np.int64)
         chunks[:-1, :2], chunks[:-1, 2], chunks[-1, 2] = self.places[numbers[firsts]], firsts, len(rows)
+        longest = int(chunks[:, 1].max())
+        if longest > os.fstat(file.fileno()).st_size:
+            return False
         wanted = np.stack([rows - numbers * self.shape[0], places], 1)
         width = math.prod(self.shape[1:]) * self.dtype.itemsize
         done: bool = compiled.take(
@@ -101,7 +104,7 @@ class Chunks:
             libdeflate,
             len(firsts),
             chunks.ctypes.data,
-            int(chunks[:, 1].max()),
+            longest,
             self.shape[0] * width,
             wanted.ctypes.data,
             width,
