@@ -122,7 +122,7 @@ def _unpacking() -> tuple[Any, Any] | None:
     names = "alloc_decompressor", "zlib_decompress", "free_decompressor"
     try:
         functions = [getattr(ctypes.CDLL(package.__file__), f"libdeflate_{name}") for name in names]
-    except AttributeError:  # which the package may keep to itself
+    except (AttributeError, OSError):  # which the package may keep to itself
         return None
     compiled = library(Path(__file__).with_name("unpack.cpp")) if hasattr(os, "pread") else None
     if compiled is None:

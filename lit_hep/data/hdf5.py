@@ -111,22 +111,16 @@ class Table:
             places = np.arange(len(rows))
         order = np.argsort(rows, kind="stable")
         rows, places = rows[order], places[order]
-        with self._file() as file:
+        with self._file() as file, self._reading(file) as read:
             for name in names:
                 packed = self.packed[name]
-                if not packed or not packed.take(file, rows, into[name], places):
-                    self._take(file, rows, name, into[name], places)
+                if packed and packed.take(file, rows, into[name], places):
+                    continue
+                ends = np.flatnonzero(np.diff(rows // self.span([name]))) + 1
+                for run in np.split(np.arange(len(rows)), ends) if len(rows) else ():
+                    first, last = int(rows[run[0]]), int(rows[run[-1]])
+                    into[name][places[run]] = read(name, first, last + 1)[rows[run] - first]
         return into
-
-    def _take(
-        self, file: FileIO, rows: NDArray[np.int64], name: str, into: NDArray[Any], places: NDArray[np.int64]
-    ) -> None:
-        """Rows of one data set, in ascending order, a span at a time."""
-        ends = np.flatnonzero(np.diff(rows // self.span([name]))) + 1
-        with self._reading(file) as read:
-            for run in np.split(np.arange(len(rows)), ends) if len(rows) else ():
-                first, last = int(rows[run[0]]), int(rows[run[-1]])
-                into[places[run]] = read(name, first, last + 1)[rows[run] - first]
 
     def _file(self) -> FileIO:
         try:
