@@ -211,4 +211,7 @@ def test_loss_of_late_fusion_is_the_mean_of_the_planes(classes):
     wanted = torch.stack(
         [torch.nn.functional.cross_entropy(each[:, plane], label, reduction="none") for plane in range(3)]
     )
-    assert torch.allclose(late(classes).losses(outputs, label), wanted.mean(0), atol=1e-6)
+    task, weight, wanted = late(classes), torch.rand(10), wanted.mean(0)
+    assert torch.allclose(task.losses(outputs, label), wanted, atol=1e-6)
+    assert torch.allclose(task.losses(outputs, label, weight), weight * wanted, atol=1e-6)
+    assert torch.allclose(task.losses(outputs, label, weight, "mean"), (weight * wanted).mean(), atol=1e-6)

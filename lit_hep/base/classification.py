@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -86,11 +86,28 @@ class ClassificationTask(BaseTask):
         logits: Tensor = self(image)
         return logits
 
-    def losses(self, logits: Tensor, label: Tensor) -> Tensor:
-        """Cross-entropy (B,) of each sample."""
-        if self.num_classes == 2:
-            return F.binary_cross_entropy_with_logits(logits.float(), label.float(), reduction="none")
-        return F.cross_entropy(logits.float(), label, reduction="none")
+    def losses(
+        self, logits: Tensor, label: Tensor, weight: Tensor | None = None, reduction: Literal["none", "mean"] = "none"
+    ) -> Tensor:
+        """Cross-entropy of each sample.
+
+        Args:
+            logits: (B,) of two classes, (B, C) of more; of several members (B, M) or (B, M, C), and their mean counts.
+            label: (B,).
+            weight: (B,), of each sample; None takes all as they are.
+            reduction: Whether all are wanted, (B,), or their mean, ().
+        """
+        logits, binary = logits.float(), self.num_classes == 2
+        if logits.dim() > (1 if binary else 2):
+            label = label[:, None].expand(logits.shape[:2])
+            weight = None if weight is None else weight[:, None]
+        if binary:
+            losses = F.binary_cross_entropy_with_logits(logits, label.float(), weight, reduction=reduction)
+        else:
+            losses = F.cross_entropy(logits.movedim(-1, 1), label, reduction="none")
+            losses = losses if weight is None else losses * weight
+            losses = losses.mean() if reduction == "mean" else losses
+        return losses.mean(1) if losses.dim() == 2 else losses
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Probability (B,) of class 1, or (B, num_classes)."""
@@ -112,12 +129,11 @@ class ClassificationTask(BaseTask):
         self._learnt.append((outputs.detach(), label, *marks))
         if len(self._learnt) == _MOST_KEPT:
             self._sum_up()
-        losses = self.losses(outputs, label)
-        if not batch.keys() & {"counts", "weight"}:
-            return losses.mean()
+        weight = batch.get("weight")
+        if not marks:
+            return self.losses(outputs, label, weight, reduction="mean")
         counts = counted(batch)
-        weight = counts * batch["weight"] if "weight" in batch else counts
-        return (losses * weight).sum() / average(counts.sum())
+        return self.losses(outputs, label, counts if weight is None else counts * weight).sum() / average(counts.sum())
 
     def _sum_up(self) -> None:
         """Add what the steps have kept to the sums of loss, right answers and samples."""

@@ -88,12 +88,6 @@ class CraterSemiSup(ClassificationTask):
         flipped = [flip for view in views for flip in (view, view.flip(3))]
         return [torch.rot90(view, turns, (2, 3)) for view in flipped for turns in range(4)]
 
-    def losses(self, logits: Tensor, label: Tensor) -> Tensor:
-        """Cross-entropy (B,) of each image, from logits (B,); from those of the members (B, M) the mean of theirs."""
-        if logits.dim() == 1:
-            return super().losses(logits, label)
-        return super().losses(logits, label[:, None].expand_as(logits)).mean(1)
-
     def probabilities(self, logits: Tensor) -> Tensor:
         """Probability (B,) of a crater, from logits (B,) or from those of the members (B, M)."""
         return super().probabilities(logits if logits.dim() == 1 else logits.mean(1))

@@ -194,13 +194,6 @@ class MultiPlaneFusion(ClassificationTask):
             return F.logsigmoid(logits).logsumexp(1) - F.logsigmoid(-logits).logsumexp(1)
         return logits.log_softmax(2).logsumexp(1) - torch.log(logits.new_tensor(planes))
 
-    def losses(self, logits: Tensor, label: Tensor) -> Tensor:
-        """Cross-entropy (B,) of each event, of ``late`` the mean of those of the planes."""
-        if self.hparams["mode"] != "late":
-            return super().losses(logits, label)
-        each = label.repeat_interleave(logits.shape[1])
-        return super().losses(logits.flatten(0, 1), each).reshape(len(label), -1).mean(1)
-
     def probabilities(self, logits: Tensor) -> Tensor:
         """Fused probability (B,) of class 1, or (B, num_classes)."""
         return super().probabilities(self.fuse(logits))
