@@ -10,7 +10,9 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import Any, ClassVar, Self
 
 import torch
@@ -39,7 +41,7 @@ class Workload:
         samples: To simulate.
         words: More of the command line.
         simulation: More options of the simulator.
-        epochs: Of a fit. A process is warm only after some, as the loop beside it is; short ones need more.
+        epochs: Of a fit, of which the later half is timed: a process is warm only after some, and short ones vary.
     """
 
     title: str
@@ -51,20 +53,26 @@ class Workload:
     epochs: int = 2
 
     @property
+    def timed(self) -> int:
+        """How many epochs are."""
+        return self.epochs // 2
+
+    @property
     def task(self) -> str:
         """Name of the task's folder."""
         return self.configs[0].removesuffix("_early").removesuffix("_late")
 
 
 _SQUARE = {"height": 256, "width": 256}
+_COMPILED = ["--model.init_args.compile=true"]
 _STAGE = ["--trainer.callbacks.rounds", "0"]
 
 WORKLOADS = {
     "crater": Workload("crater, deep 48²", ["crater"], (32, 256), 2783, _STAGE),
-    "crater_original": Workload("crater, original CNN 48²", ["crater", "crater_original"], (32, 256), 2783, epochs=8),
-    "lenet5": Workload("e/γ, LeNet-5 2×32²", ["electron_photon"], (32, 256), 10_000, epochs=4),
+    "crater_original": Workload("crater, original CNN 48²", ["crater", "crater_original"], (32, 256), 2783, epochs=10),
+    "lenet5": Workload("e/γ, LeNet-5 2×32²", ["electron_photon"], (32, 256), 10_000, epochs=6),
     "lenet5_compiled": Workload(
-        "e/γ, LeNet-5 2×32², compiled", ["electron_photon"], (32, 256), 10_000, ["--model.init_args.compile=true"]
+        "e/γ, LeNet-5 2×32², compiled", ["electron_photon"], (32, 256), 10_000, _COMPILED, epochs=6
     ),
     "denoiser": Workload("drift chamber, denoiser 36×112", ["drift_chamber"], (32, 256), 10_000),
     "pix2pix": Workload("drift chamber, Pix2Pix 3×128²", ["drift_chamber", "drift_chamber_original"], (8,), 84),
@@ -135,11 +143,11 @@ def _now() -> float:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A fit, timed: its first steps take longer than any later ones.
+    """A fit, timed.
 
     Args:
-        steps: Seconds of the training steps of its last epoch.
-        epoch: The same and, of the epoch before, the seconds of all else: validation, logs, checkpoints.
+        steps: Seconds of the training steps of an epoch; the median of those that are timed.
+        epoch: The same and, of the epochs before them, the seconds of all else: validation, logs, checkpoints.
         images: In the training steps.
         module: The task, trained.
         data: Its data module.
@@ -191,8 +199,10 @@ def fit(workload: Workload, batch: int, root: Path, device: str, words: Sequence
         shutil.rmtree(folder, ignore_errors=True)
     sampler = clock.data.train_dataloader().sampler
     images = sampler.samples if isinstance(sampler, EpochBlocks) else len(sampler.index)
-    rest = clock.epochs[-1] - clock.epochs[-2] - clock.steps[-2]
-    return Fitted(clock.steps[-1], clock.steps[-1] + rest, images, clock.module, clock.data)
+    whole = (after - before for before, after in pairwise(clock.epochs))
+    rest = [epoch - steps for epoch, steps in zip(whole, clock.steps[:-1], strict=True)]
+    steps, more = (median(seconds[-workload.timed :]) for seconds in (clock.steps, rest))
+    return Fitted(steps, steps + more, images, clock.module, clock.data)
 
 
 @contextlib.contextmanager

@@ -95,14 +95,19 @@ class Group(Sequence[dict[str, Any]]):
 
     def steps(self) -> Iterator[dict[str, Any]]:
         """Each batch for its step; fetched for that alone, it has columns (B,) only when the next one is asked for."""
-        for place in range(len(self)):
+        large: list[str] | None = None
+        for place in range(self._length):
             known = place < len(self._fetched)
-            batch = self[place]
-            yield batch
             if not known:
-                for name, column in list(batch.items()):
-                    if not isinstance(column, Tensor) or column.dim() > 1:
-                        del batch[name]
+                self._fetched.append(next(self._batches))
+            batch = self._fetched[place]
+            yield batch
+            if known:
+                continue
+            if large is None:
+                large = [name for name, value in batch.items() if not isinstance(value, Tensor) or value.dim() > 1]
+            for name in large:
+                del batch[name]
 
     def to(self, device: torch.device) -> Sequence[dict[str, Any]]:
         """The same on a device; all at once, as a copy of each would wait for the step before it."""
