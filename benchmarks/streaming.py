@@ -3,8 +3,9 @@
     OMP_NUM_THREADS=2 python -m benchmarks.streaming --root DIR --size 249000 --memory 1
 
 Each epoch is a `fit` in a process of its own, as shipped but for the number of epochs: LeNet-5, progress bar,
-validation, checkpoints. The two ways alternate; the figure is the median of the pairs' ratios. The rate counts training
-images and the time from the first training step to the last checkpoint; peak memory is the resident set of the process.
+validation, checkpoints. The two ways alternate; the figures are medians of the pairs' ratios. Rates count training
+images, and the time of the training steps or that from the first of them to the last checkpoint; peak memory is the
+resident set of the process.
 """
 
 import argparse
@@ -19,14 +20,27 @@ import warnings
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from typing import NamedTuple
 
 
-def epoch(root: str, net: str, batch_size: int, workers: int, memory_gib: float) -> tuple[float, float, float]:
-    """Train one epoch.
+class Epoch(NamedTuple):
+    """What one epoch took.
 
-    Returns:
-        Training images per second, seconds before the first step, peak resident memory in GiB.
+    Args:
+        steps: Training images a second in the steps.
+        whole: In the epoch, to the last checkpoint.
+        start: Seconds before the first step.
+        peak: Resident memory in GiB.
     """
+
+    steps: float
+    whole: float
+    start: float
+    peak: float
+
+
+def epoch(root: str, net: str, batch_size: int, workers: int, memory_gib: float) -> Epoch:
+    """Train one epoch."""
     import torch
     from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 
@@ -39,6 +53,9 @@ def epoch(root: str, net: str, batch_size: int, workers: int, memory_gib: float)
     class Clock(Callback):
         def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
             self.began = time.perf_counter()
+
+        def on_train_batch_end(self, trainer: Trainer, *_: object) -> None:
+            self.learnt = time.perf_counter()
 
     keep(Memory())
     flush_denormals()
@@ -64,7 +81,8 @@ def epoch(root: str, net: str, batch_size: int, workers: int, memory_gib: float)
     assert (data.crops.image is None) == (memory_gib < 100)
     peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     images = len(data.part("train"))
-    return images / (ended - clock.began), clock.began - entered, int(peak[1]) / 2**20 if peak else float("nan")
+    rates = images / (clock.learnt - clock.began), images / (ended - clock.began)
+    return Epoch(*rates, clock.began - entered, int(peak[1]) / 2**20 if peak else float("nan"))
 
 
 def simulated(root: Path, size: int) -> None:
@@ -94,17 +112,20 @@ def main() -> None:
         root = (options.root or Path(folder, "data")).resolve()
         pool.submit(simulated, root, options.size).result()
         os.chdir(folder)
-        taken: dict[float, list[tuple[float, float, float]]] = {1000.0: [], options.memory: []}
+        taken: dict[float, list[Epoch]] = {1000.0: [], options.memory: []}
         for pair in range(options.pairs):
             for memory in sorted(taken, reverse=pair % 2 == 0):
                 work = pool.submit(epoch, str(root), options.net, options.batch, options.workers, memory)
                 taken[memory].append(work.result())
-    print("| images | images/s | to the first step, s | peak memory, GiB |\n| --- | --- | --- | --- |")
+    print("| images | steps, images/s | epoch, images/s | to the first step, s | peak memory, GiB |\n|" + " --- |" * 5)
     for memory, name in ((1000.0, "in memory"), (options.memory, f"streamed, memory_gib {options.memory:g}")):
-        rate, start, _ = (statistics.median(column) for column in zip(*taken[memory], strict=True))
-        print(f"| {name} | {rate:,.0f} | {start:.1f} | {max(row[2] for row in taken[memory]):.2f} |")
-    ratios = [one[0] / two[0] for one, two in zip(taken[options.memory], taken[1000.0], strict=True)]
-    print(f"\nstreamed / in memory: {statistics.median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f})")
+        steps, whole, start, _ = (statistics.median(column) for column in zip(*taken[memory], strict=True))
+        peak = max(one.peak for one in taken[memory])
+        print(f"| {name} | {steps:,.0f} | {whole:,.0f} | {start:.1f} | {peak:.2f} |")
+    pairs = list(zip(taken[options.memory], taken[1000.0], strict=True))
+    for what in ("steps", "whole"):
+        ratios = [getattr(one, what) / getattr(two, what) for one, two in pairs]
+        print(f"\nstreamed / in memory, {what}: {statistics.median(ratios):.3f} ({min(ratios):.3f}–{max(ratios):.3f})")
 
 
 if __name__ == "__main__":
