@@ -7,6 +7,7 @@ import io
 import json
 import pickle
 import struct
+import tracemalloc
 import zipfile
 import zlib
 from pathlib import Path
@@ -72,6 +73,14 @@ def npz_of_zeros(path):
     return read_npz
 
 
+def npz_of_packed(path):
+    """Its member is long before it is unpacked."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.npy", bytes(10**4))
+        archive.filelist[0].compress_size = 2**31 - 1
+    return read_npz
+
+
 def png(path):
     def chunk(kind, content):
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
@@ -101,16 +110,20 @@ def pickled(path):
 @pytest.mark.parametrize(
     ("make", "name"),
     [
-        *((npy, "a.npy"), (npz, "a.npz"), (npz_of_zeros, "b.npz"), (png, "a.png")),
-        *((fits, "a.fits"), (hdf5, "a.h5"), (pickled, "a.pkl")),
+        *((npy, "a.npy"), (npz, "a.npz"), (npz_of_zeros, "b.npz"), (npz_of_packed, "c.npz")),
+        *((png, "a.png"), (fits, "a.fits"), (hdf5, "a.h5"), (pickled, "a.pkl")),
     ],
 )
 def test_header_promises_too_much(make, name, tmp_path):
     read = make(tmp_path / name)
+    tracemalloc.start()
     with pytest.raises(DataError) as refused:
         read(tmp_path / name)
+    asked = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
     assert name in str(refused.value)
     assert not isinstance(refused.value.__cause__, MemoryError)
+    assert asked < 2e8
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile
+from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -135,6 +135,8 @@ def unzip(path: Path | str, without: Collection[str] = ()) -> dict[str, bytes]:
     with reading(path, "an npz file"), ZipFile(path) as archive:
         members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
         check_size(path, sum(member.file_size for member in members.values()))
+        if max((member.compress_size for member in members.values()), default=0) > Path(path).stat().st_size:
+            raise BadZipFile  # to read it would take as much memory first
         if any(member.compress_type not in (ZIP_STORED, ZIP_DEFLATED) for member in members.values()):
             raise DataError(f"{path}: is compressed as numpy does not; save it with numpy.savez")
         return {name: archive.read(member) for name, member in members.items() if name not in without}
