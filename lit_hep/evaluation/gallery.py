@@ -74,6 +74,9 @@ def crystals(energy: Array, time: Array, titles: Sequence[str]) -> Figure:
         for one in (axis, beside):
             one.grid(visible=False)
             one.tick_params(labelsize=9)
+            # what has no numbers has no ticks: they take most of the time
+            one.xaxis.set_visible(place + across >= len(energy))
+            one.yaxis.set_visible(one is axis and place % across == 0)
     figure.supxlabel("Δφ (rad)", fontsize=11)
     figure.supylabel("Δη", fontsize=11)
     for shown, words in ((timed, "time (ns)"), (charged, "energy (GeV)")):  # from the outside in
