@@ -261,12 +261,20 @@ def ahead(items: Iterator[Any]) -> Iterator[Any]:
 
 
 def batches(blocks: Iterator[dict[str, Tensor]], sizes: Sequence[int]) -> Iterator[dict[str, Tensor]]:
-    """Copy blocks into batches of so many samples each, which are in the cache then; small ones several at a time."""
+    """Cut blocks into batches of so many samples each.
+
+    Small ones are copied, several at a time, to be in the cache when they are used; a large one only where it is of
+    two blocks, as reading it takes no longer where it lies.
+    """
     block, start, length = dict[str, Tensor](), 0, 0
     several = max(1, _TOGETHER // sizes[0]) if sizes else 1
     for first in range(0, len(sizes), several):
         some = list(sizes[first : first + several])
         wanted, copied, filled = sum(some), dict[str, Tensor](), 0
+        if several == 1 and start + wanted <= length:
+            yield {name: column[start : start + wanted] for name, column in block.items()}
+            start += wanted
+            continue
         while filled < wanted:
             if start == length:
                 block, start = next(blocks), 0

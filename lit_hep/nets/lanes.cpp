@@ -236,13 +236,18 @@ void images_to_features(const float* image, const int64_t* strides, int64_t imag
     int64_t first = group * lanes, full = std::min<int64_t>(lanes, images - first);
     const float* from[lanes];
     for (int l = 0; l < lanes; ++l) from[l] = image + (first + std::min<int64_t>(l, full - 1)) * strides[0];
-    for (int y = 0; y < block.height; ++y)
+    const char* next = reinterpret_cast<const char*>(image + (first + lanes) * strides[0]);
+    constexpr int64_t share = sizeof(Vector) * block.inputs * block.width;
+    for (int y = 0; y < block.height; ++y) {
+      // the next group, most likely this thread's, if its images are one after the other: they may be in no cache
+      for (int64_t byte = 0; byte < share; byte += 64) __builtin_prefetch(next + y * share + byte, 0, 2);
       for (int x = 0; x < block.width; ++x)
         for (int c = 0; c < block.inputs; ++c) {
           int64_t at = c * strides[1] + y * strides[2] + x * strides[3];
           float* to = reinterpret_cast<float*>(own.given + (c * block.height + y) * block.width + x);
           UNROLLED(int l = 0; l < lanes; ++l) to[l] = from[l][at];
         }
+    }
     forward<0>(own, weights);
     const Vector* made = last(own);
     for (int l = 0; l < full; ++l)
