@@ -9,6 +9,7 @@ import pytest
 import torch
 from numbered import write
 
+from lit_hep.data import streaming
 from lit_hep.data.batches import batch_sizes
 from lit_hep.data.hdf5 import open_table
 from lit_hep.data.streaming import BlockLoader, EpochBlocks, StreamedColumns, ahead, batches, fits
@@ -168,13 +169,19 @@ def test_memory_decides(data, tmp_path):
 
 
 @pytest.mark.parametrize("sizes", [[5, 5, 5], [1, 1, 1, 1, 9], [40], [3]])
-def test_batches_are_cut_across_blocks(sizes):
+@pytest.mark.parametrize("together", [256, 1], ids=["small", "large"])
+def test_batches_are_cut_across_blocks(sizes, together, monkeypatch):
+    monkeypatch.setattr(streaming, "_TOGETHER", together)
     starts = np.cumsum([0, *sizes])
     blocks = [{"index": torch.arange(*pair)} for pair in pairwise(starts.tolist())]
     wanted = batch_sizes(sum(sizes), 4)
     cut = [batch["index"] for batch in batches(iter(blocks), wanted)]
     assert torch.cat(cut).tolist() == list(range(sum(sizes)))
     assert [len(batch) for batch in cut] == wanted
+    places = [block["index"].untyped_storage().data_ptr() for block in blocks]
+    copied = [one.untyped_storage().data_ptr() not in places for one in cut]
+    of_one = [any(first <= one[0] and one[-1] < end for first, end in pairwise(starts)) for one in cut]
+    assert copied == [together > 1 or not whole for whole in of_one]
 
 
 def test_the_next_item_is_made_while_one_is_used():

@@ -270,21 +270,21 @@ def batches(blocks: Iterator[dict[str, Tensor]], sizes: Sequence[int]) -> Iterat
     several = max(1, _TOGETHER // sizes[0]) if sizes else 1
     for first in range(0, len(sizes), several):
         some = list(sizes[first : first + several])
-        wanted, copied, filled = sum(some), dict[str, Tensor](), 0
-        if several == 1 and start + wanted <= length:
-            yield {name: column[start : start + wanted] for name, column in block.items()}
-            start += wanted
-            continue
+        wanted, columns, filled = sum(some), dict[str, Tensor](), 0
         while filled < wanted:
             if start == length:
                 block, start = next(blocks), 0
                 length = len(next(iter(block.values())))
-            copied = copied or {name: _room(column, wanted) for name, column in block.items()}
             taken = min(wanted - filled, length - start)
-            for name, column in block.items():
-                copied[name][filled : filled + taken] = column[start : start + taken]
+            here = {name: column[start : start + taken] for name, column in block.items()}
+            if taken == wanted and several == 1:
+                columns = here
+            else:
+                columns = columns or {name: _room(column, wanted) for name, column in block.items()}
+                for name, column in here.items():
+                    columns[name][filled : filled + taken] = column
             filled, start = filled + taken, start + taken
-        parts = {name: torch.split(column, some) for name, column in copied.items()}
+        parts = {name: torch.split(column, some) for name, column in columns.items()}
         yield from ({name: column[place] for name, column in parts.items()} for place in range(len(some)))
 
 
