@@ -71,11 +71,12 @@ def crystals(energy: Array, time: Array, titles: Sequence[str]) -> Figure:
         timed = beside.imshow(late, norm=CenteredNorm(0, reach or 1), cmap="PuOr", **frame)
         beside.set_facecolor("#eeeeee")  # the middle of the colours is white
         axis.set_title(titles[place], fontsize=10)
+        lowest = place + across >= len(energy)
         for one in (axis, beside):
             one.grid(visible=False)
-            one.tick_params(labelsize=9)
+            one.tick_params(labelsize=9, labelbottom=lowest)
             # what has no numbers has no ticks: they take most of the time
-            one.xaxis.set_visible(place + across >= len(energy))
+            one.xaxis.set_visible(lowest)
             one.yaxis.set_visible(one is axis and place % across == 0)
     figure.supxlabel("Δφ (rad)", fontsize=11)
     figure.supylabel("Δη", fontsize=11)
