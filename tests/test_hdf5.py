@@ -1,6 +1,7 @@
 """HDF5 files: checks, and reads by row."""
 
 import os
+from contextlib import ExitStack
 
 import h5py
 import numpy as np
@@ -8,8 +9,8 @@ import pytest
 from numbered import write
 from spoil import change_hdf5, edit, put, text
 
-from lit_hep.data.chunks import _unpacking
-from lit_hep.data.hdf5 import open_table
+from lit_hep.data.chunks import Wanted, _unpacking, unpack
+from lit_hep.data.hdf5 import open_table, take
 from lit_hep.errors import DataError
 
 NEEDS_COMPILER = pytest.mark.skipif(_unpacking() is None, reason="needs a C++ compiler")
@@ -33,6 +34,19 @@ def test_rows_come_in_the_order_asked_for(tmp_path, monkeypatch):
     whole = table.read(["all", "truth"])
     assert (whole["truth"] == np.arange(230)).all() and (whole["all"][:, 5, 5] == whole["truth"]).all()
     assert [start for start, _ in table.slabs(["all"])] == list(range(0, 230, 20))
+
+
+@pytest.mark.parametrize("options", [{}, {"compression": "gzip", "dtype": "f4"}], ids=str)
+@pytest.mark.parametrize("most", [1, 2, 64])
+def test_rows_of_many_files(tmp_path, options, most, monkeypatch):
+    monkeypatch.setattr("lit_hep.data.hdf5._FILES", most)
+    tables = [
+        open_table(write(tmp_path / f"{n}.h5", 10 * n, 10, chunk=4, **options), ("all", "truth")) for n in range(7)
+    ]
+    rows = np.array([69, 0, 39, 31, 9, 62])
+    into = {"all": np.empty((6, 16, 16), np.float32), "truth": np.empty(6, np.uint16)}
+    take(tables, rows, into)
+    assert (into["all"][:, 5, 5] == rows).all() and (into["truth"] == rows).all()
 
 
 @pytest.mark.parametrize(
@@ -136,12 +150,17 @@ def test_damage_inside_a_file_is_found(tmp_path, dtype):
         table.take(np.arange(40, 45), ["all"])
 
 
-def scattered(table, rows, dtype=np.float32):
-    """What `Chunks.take` says, and an array with those rows in other places, which held -1."""
+def scattered(tables, rows, dtype=np.float32):
+    """What `unpack` says, and an array with those rows of each in other places, which held -1."""
     into = np.full((60, 16, 16), -1, dtype)
-    places = np.random.default_rng(1).permutation(60)[: len(rows)]
-    with table.path.open("rb", buffering=0) as file:
-        return table.packed["all"].take(file, rows, into, places), into, places
+    places = np.random.default_rng(1).permutation(60)[: len(tables) * len(rows)].reshape(len(tables), -1)
+    with ExitStack() as stack:
+        files = [stack.enter_context(table.path.open("rb", buffering=0)) for table in tables]
+        wanted = [
+            Wanted(table.packed["all"], file, rows, mine)
+            for table, file, mine in zip(tables, files, places, strict=True)
+        ]
+        return unpack(wanted, into), into, places
 
 
 ROWS = np.array([3, 4, 19, 40, 41, 229])
@@ -150,9 +169,15 @@ ROWS = np.array([3, 4, 19, 40, 41, 229])
 @NEEDS_COMPILER
 @pytest.mark.parametrize("number", [1, 2, 5])
 def test_rows_are_unpacked_to_where_they_belong(tmp_path, threads, number):
+    """Of two files, the second with larger chunks and numbers."""
     threads(number)
-    done, into, places = scattered(open_table(packed(tmp_path), ("all",)), ROWS)
-    assert done and (into[places] == ROWS[:, None, None]).all()
+    options = {"compression": "gzip", "dtype": "f4"}
+    paths = [
+        write(tmp_path / "a.h5", 0, 230, **options),
+        write(tmp_path / "b.h5", 1000, 270, chunk=30, **options),
+    ]
+    done, into, places = scattered([open_table(path, ("all",)) for path in paths], ROWS)
+    assert done and (into[places] == np.stack([ROWS, 1000 + ROWS])[..., None, None]).all()
     into[places] = -1
     assert (into == -1).all()
 
@@ -163,8 +188,8 @@ def test_chunks_may_be_packed_more_or_less(tmp_path):
     values[:20] = 0
     with h5py.File(tmp_path / "a.hdf5", "w") as file:
         file.create_dataset("all", data=values, chunks=(20, 16, 16), compression="gzip")
-    done, into, places = scattered(open_table(tmp_path / "a.hdf5", ("all",)), ROWS)
-    assert done and np.array_equal(into[places], values[ROWS])
+    done, into, places = scattered([open_table(tmp_path / "a.hdf5", ("all",))], ROWS)
+    assert done and np.array_equal(into[places[0]], values[ROWS])
 
 
 def rewritten(path):
@@ -173,27 +198,27 @@ def rewritten(path):
 
 @NEEDS_COMPILER
 @pytest.mark.parametrize(
-    ("rows", "dtype", "change"),
+    ("dtype", "change"),
     [
-        (ROWS, np.float64, lambda path: None),
-        (ROWS[:0], np.float32, lambda path: None),
-        (ROWS, np.float32, damaged),
-        (ROWS, np.float32, lambda path: os.truncate(path, 3000)),
-        (ROWS, np.float32, rewritten),
+        (np.float64, lambda path: None),
+        (np.float32, damaged),
+        (np.float32, lambda path: os.truncate(path, 3000)),
+        (np.float32, rewritten),
     ],
-    ids=["other type", "none", "damaged", "cut off", "written anew"],
+    ids=["other type", "damaged", "cut off", "written anew"],
 )
-def test_what_cannot_be_unpacked_is_left_to_hdf5(tmp_path, rows, dtype, change):
-    table = open_table(packed(tmp_path), ("all",))
-    change(table.path)
-    assert not scattered(table, rows, dtype)[0]
+def test_what_cannot_be_unpacked_is_left_to_hdf5(tmp_path, dtype, change):
+    tables = [open_table(packed(tmp_path), ("all",)), open_table(write(tmp_path / "b.h5", 0, 230), ("all",))]
+    assert not scattered(tables, ROWS)[0], "one of the files is not packed"
+    change(tables[0].path)
+    assert not scattered(tables[:1], ROWS, dtype)[0]
 
 
 @NEEDS_COMPILER
 def test_a_chunk_is_no_longer_than_its_file(tmp_path):
     table = open_table(packed(tmp_path), ("all",))
     table.packed["all"].places[2, 1] = 2**62
-    assert not scattered(table, ROWS)[0] and scattered(table, ROWS[:2])[0]
+    assert not scattered([table], ROWS)[0] and scattered([table], ROWS[:2])[0]
 
 
 def test_without_compiler_rows_are_the_same(tmp_path, monkeypatch):
@@ -201,7 +226,7 @@ def test_without_compiler_rows_are_the_same(tmp_path, monkeypatch):
     _unpacking.cache_clear()
     try:
         table = open_table(packed(tmp_path), ("all",))
-        assert not scattered(table, ROWS)[0]
+        assert not scattered([table], ROWS)[0]
         assert (table.take(ROWS[::-1], ["all"])["all"][:, 5, 5] == ROWS[::-1]).all()
     finally:
         _unpacking.cache_clear()

@@ -3,11 +3,12 @@
 import ctypes
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from io import FileIO
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -74,44 +75,51 @@ class Chunks:
         begin = start - start % step
         return rows[start - begin : stop - begin]
 
-    def take(self, file: FileIO, rows: NDArray[np.int64], into: NDArray[Any], places: NDArray[np.int64]) -> bool:
-        """Unpack some rows to where they belong, by as many threads as PyTorch has.
 
-        Args:
-            file: As for `rows`.
-            rows: Their numbers (n,), in ascending order.
-            into: Array (m, ...) to write to.
-            places: Where in it each row belongs (n,).
+class Wanted(NamedTuple):
+    """Rows that are wanted of one data set.
 
-        Returns:
-            Whether all is done; else there is no compiler, values are to be converted, or a chunk is as for `rows`.
-        """
-        unpacking = _unpacking()
-        if unpacking is None or into.dtype != self.dtype or not len(rows):
+    Args:
+        chunks: Of the data set; None if only HDF5 can read them.
+        file: As for `Chunks.rows`.
+        rows: Their numbers (n,), one at least, in ascending order.
+        places: Where each belongs (n,) in what is read.
+    """
+
+    chunks: Chunks | None
+    file: FileIO
+    rows: NDArray[np.int64]
+    places: NDArray[np.int64]
+
+
+def unpack(wanted: Sequence[Wanted], into: NDArray[Any]) -> bool:
+    """Unpack rows to where they belong, by as many threads as PyTorch has.
+
+    Args:
+        wanted: Of each data set; their rows are equally large.
+        into: Array (m, ...) to write to.
+
+    Returns:
+        Whether all is done; else there is no compiler, values are to be converted, or a chunk is as for
+        `Chunks.rows`.
+    """
+    unpacking = _unpacking()
+    if unpacking is None:
+        return False
+    compiled, libdeflate = unpacking
+    parts = list[tuple[int, int, int, int]]()
+    for chunks, file, rows, _ in wanted:
+        if chunks is None or chunks.dtype != into.dtype:
             return False
-        compiled, libdeflate = unpacking
-        numbers = rows // self.shape[0]
-        firsts = np.flatnonzero(np.diff(numbers, prepend=-1))
-        chunks = np.zeros((len(firsts) + 1, 3), np.int64)
-        chunks[:-1, :2], chunks[:-1, 2], chunks[-1, 2] = self.places[numbers[firsts]], firsts, len(rows)
-        longest = int(chunks[:, 1].max())
-        if longest > os.fstat(file.fileno()).st_size:
-            return False
-        wanted = np.stack([rows - numbers * self.shape[0], places], 1)
-        width = math.prod(self.shape[1:]) * self.dtype.itemsize
-        done: bool = compiled.take(
-            file.fileno(),
-            libdeflate,
-            len(firsts),
-            chunks.ctypes.data,
-            longest,
-            self.shape[0] * width,
-            wanted.ctypes.data,
-            width,
-            into.ctypes.data,
-            torch.get_num_threads(),
-        )
-        return done
+        parts.append((file.fileno(), len(rows), chunks.shape[0], chunks.places.ctypes.data))
+    about = np.array(parts, np.int64)
+    rows = np.concatenate([one.rows for one in wanted])
+    places = np.concatenate([one.places for one in wanted])
+    pointers = (column.ctypes.data for column in (about, rows, places))
+    done: bool = compiled.take(
+        libdeflate, len(parts), *pointers, into[:1].nbytes, into.ctypes.data, torch.get_num_threads()
+    )
+    return done
 
 
 @cache
@@ -129,6 +137,5 @@ def _unpacking() -> tuple[Any, Any] | None:
         return None
     compiled.take.restype = ctypes.c_bool
     pointer, number = ctypes.c_void_p, ctypes.c_int64
-    about = pointer, number, pointer, number, number, pointer, number, pointer
-    compiled.take.argtypes = [ctypes.c_int, *about, ctypes.c_int]
+    compiled.take.argtypes = [pointer, number, pointer, pointer, pointer, number, pointer, ctypes.c_int]
     return compiled, (pointer * 3)(*(ctypes.cast(function, pointer).value for function in functions))

@@ -4,7 +4,7 @@ Files are opened anew for each read, so that a `Table` can be passed to other pr
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from io import FileIO
@@ -14,11 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lit_hep.data.chunks import Chunks
+from lit_hep.data.batches import grouped
+from lit_hep.data.chunks import Chunks, Wanted, unpack
 from lit_hep.data.readers import check_size
 from lit_hep.errors import DataError, UserError
 
 _READ = 2**20  # bytes that one read should take at least: opening, seeking and Python's share cost less than that
+_FILES = 64  # open at a time at most
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Table:
             DataError: The file is damaged, or holds NaN or infinity.
         """
         span = self.span(names)
-        with self._file() as file, self._reading(file) as read:
+        with self.reading() as (_, read):
             for start in range(0, len(self), span):
                 rows = {name: read(name, start, start + span) for name in names}
                 for name, values in rows.items():
@@ -84,54 +86,24 @@ class Table:
                 whole[name][start : start + len(values)] = values
         return whole
 
-    def take(
-        self,
-        rows: NDArray[np.int64],
-        names: Sequence[str],
-        into: dict[str, NDArray[Any]] | None = None,
-        places: NDArray[np.int64] | None = None,
-    ) -> dict[str, NDArray[Any]]:
-        """Some rows, in the order asked for; each span that holds one of them is read once.
-
-        Args:
-            rows: Row numbers (n,), in any order.
-            names: Of the data sets.
-            into: Arrays to write to; None makes new ones.
-            places: Where in them each row belongs (n,); None means one after the other.
-
-        Returns:
-            Name to values (n, ...), or `into`.
-
-        Raises:
-            DataError: The file is damaged.
-        """
-        if into is None:
-            into = {name: np.empty((len(rows), *self.shapes[name][1:]), self.dtypes[name]) for name in names}
-        if places is None:
-            places = np.arange(len(rows))
-        order = np.argsort(rows, kind="stable")
-        rows, places = rows[order], places[order]
-        with self._file() as file, self._reading(file) as read:
-            for name in names:
-                packed = self.packed[name]
-                if packed and packed.take(file, rows, into[name], places):
-                    continue
-                ends = np.flatnonzero(np.diff(rows // self.span([name]))) + 1
-                for run in np.split(np.arange(len(rows)), ends) if len(rows) else ():
-                    first, last = int(rows[run[0]]), int(rows[run[-1]])
-                    into[name][places[run]] = read(name, first, last + 1)[rows[run] - first]
+    def take(self, rows: NDArray[np.int64], names: Sequence[str]) -> dict[str, NDArray[Any]]:
+        """Some rows, as by the function `take`, in arrays of their own: name to values (n, ...)."""
+        into = {name: np.empty((len(rows), *self.shapes[name][1:]), self.dtypes[name]) for name in names}
+        take([self], rows, into)
         return into
 
-    def _file(self) -> FileIO:
-        try:
-            return self.path.open("rb", buffering=0)
-        except OSError as error:
-            raise DataError(f"{self.path}: {_reason(error)}") from error
-
     @contextmanager
-    def _reading(self, file: FileIO) -> Iterator[Callable[[str, int, int], NDArray[Any]]]:
-        """A function of a data set's name, a first row and one past the last: those rows."""
+    def reading(self) -> Iterator[tuple[FileIO, Callable[[str, int, int], NDArray[Any]]]]:
+        """The file, and a function of a data set's name, a first row and one past the last: those rows.
+
+        Raises:
+            DataError: The file cannot be opened, or is damaged.
+        """
         with ExitStack() as stack:
+            try:
+                file = stack.enter_context(self.path.open("rb", buffering=0))
+            except OSError as error:
+                raise DataError(f"{self.path}: {_reason(error)}") from error
             hdf5: Any = None
 
             def read(name: str, start: int, stop: int) -> NDArray[Any]:
@@ -149,7 +121,7 @@ class Table:
                 converted: NDArray[Any] = values.astype(self.dtypes[name], copy=False)
                 return converted
 
-            yield read
+            yield file, read
 
     @contextmanager
     def open(self) -> Iterator[Any]:
@@ -167,6 +139,40 @@ class Table:
             raise
         except Exception as error:  # as above
             raise DataError(f"{self.path}: {_reason(error)}") from error
+
+
+def take(tables: Sequence[Table], rows: NDArray[np.int64], into: Mapping[str, NDArray[Any]]) -> None:
+    """Read rows of tables that are alike; each span that holds one of them is read once.
+
+    Args:
+        tables: Their rows are numbered through.
+        rows: Row numbers (n,), in any order.
+        into: Name of each data set to an array (n, ...) for them.
+
+    Raises:
+        DataError: A file is damaged.
+    """
+    order = np.argsort(rows)
+    rows = rows[order]
+    starts = np.cumsum([0, *map(len, tables)])
+    ends = np.searchsorted(rows, starts)
+    parts = (
+        (table, rows[first:last] - start, order[first:last])
+        for table, start, first, last in zip(tables, starts, ends, ends[1:], strict=False)
+        if last > first
+    )
+    for some in grouped(parts, _FILES):
+        with ExitStack() as stack:
+            opened = [(table, *stack.enter_context(table.reading()), mine, places) for table, mine, places in some]
+            for name, values in into.items():
+                packed = [Wanted(table.packed[name], file, *where) for table, file, _, *where in opened]
+                if unpack(packed, values):
+                    continue
+                for table, _, read, mine, places in opened:
+                    ends = np.flatnonzero(np.diff(mine // table.span([name]))) + 1
+                    for run in np.split(np.arange(len(mine)), ends):
+                        first, last = int(mine[run[0]]), int(mine[run[-1]])
+                        values[places[run]] = read(name, first, last + 1)[mine[run] - first]
 
 
 def open_table(path: Path, names: Sequence[str], optional: Sequence[str] = ()) -> Table:

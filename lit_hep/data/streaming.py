@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from lit_hep.data.batches import Group, Marked, as_is, batch_sizes
-from lit_hep.data.hdf5 import Table
+from lit_hep.data.hdf5 import Table, take
 from lit_hep.data.seeds import derive
 from lit_hep.errors import ConfigError
 
@@ -73,16 +73,12 @@ class StreamedColumns(Dataset[dict[str, Tensor]]):
 
     def __getitem__(self, index: Tensor) -> dict[str, Tensor]:
         """Samples of any numbers (n,): a dict of columns (n, ...)."""
-        rows = index.numpy()
         first = self.tables[0]
-        shapes = {name: (len(rows), *first.shapes[name][1:]) for name in self._stored}
+        shapes = {name: (len(index), *first.shapes[name][1:]) for name in self._stored}
         large = {name: _of_blocks.array(shape, first.dtypes[name]) for name, shape in shapes.items()}
-        file = self.file_of(rows)
-        for number, table in enumerate(self.tables):
-            places = np.flatnonzero(file == number)
-            table.take(rows[places] - self.starts[number], self._stored, large, places)
+        take(self.tables, index.numpy(), large)
         read = {column: torch.from_numpy(large[name]) for column, name in self.names.items()}
-        return read | {name: column[index] for name, column in self.columns.items()}
+        return read | {name: column.index_select(0, index) for name, column in self.columns.items()}
 
     def file_of(self, index: NDArray[np.int64]) -> NDArray[np.int64]:
         """Number (n,) of the file that holds each sample."""
