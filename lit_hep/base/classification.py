@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lit_hep.base.datamodule import BaseDataModule
+from lit_hep.base.kept import Kept
 from lit_hep.base.products import show_figures, write_json, write_npz, write_report
 from lit_hep.base.scores import Scores
 from lit_hep.base.task import BaseTask
 from lit_hep.data.runs import read_history
 from lit_hep.errors import ConfigError
 from lit_hep.evaluation.classification import best_threshold
-from lit_hep.training.processes import average, counted, joined
+from lit_hep.training.processes import average, counted
 from lit_hep.training.run import RunLogger
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 
 _COUNTS = ("tp", "fp", "tn", "fn", "n")  # of no use as curves
-_MOST_KEPT = 256  # steps: small blocks that are kept for long leave holes in the memory that large ones come and go in
+_MOST_KEPT = 256  # steps: as in `Kept`, whose copies cost a short step too much
 
 
 class ClassificationTask(BaseTask):
@@ -46,7 +47,7 @@ class ClassificationTask(BaseTask):
         if threshold is not None and not 0 < threshold < 1:
             raise ConfigError(f"threshold {threshold}: must lie between 0 and 1")
         self._fixed_threshold = threshold
-        self._kept: list[tuple[Tensor, ...]] = []
+        self._kept = Kept()
         self._learnt: list[tuple[Tensor, ...]] = []
         self._sums: Tensor | None = None
         self._validated: Scores | None = None
@@ -158,14 +159,13 @@ class ClassificationTask(BaseTask):
     def evaluation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Keep the logits (with label and sample number) until the epoch's end."""
         known = [batch[name] for name in ("index", "label") if name in batch]
-        self._kept.append((*known, self.outputs(batch["image"])))
+        self._kept.add(*known, self.outputs(batch["image"]))
 
     validation_step = test_step = predict_step = evaluation_step
 
     def _gather(self) -> list[Tensor]:
         """What `evaluation_step` kept, of all processes, each sample once, in the order of its number."""
-        columns = joined(torch.cat(column) for column in zip(*self._kept, strict=True))
-        self._kept.clear()
+        columns = self._kept.gather()
         _, first = np.unique(columns[0].cpu().numpy(), return_index=True)
         return [column[torch.from_numpy(first).to(column.device)] for column in columns]
 

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lit_hep.base.kept import Kept
 from lit_hep.base.products import show_figures, write_json, write_report
 from lit_hep.base.task import BaseTask
 from lit_hep.data.runs import read_history
@@ -21,7 +22,7 @@ from lit_hep.tasks.ccd.masks import CLASSES, SHADES, UNKNOWN
 from lit_hep.tasks.ccd.products import Products
 from lit_hep.tasks.ccd.scaling import Scaled, levels_of
 from lit_hep.tasks.ccd.tiles import pieces
-from lit_hep.training.processes import average, counted, joined
+from lit_hep.training.processes import average, counted
 from lit_hep.training.run import RunLogger
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class SegmentationTask(BaseTask):
 
     def __init__(self, **kwargs: Any) -> None:
         self._validated: NDArray[np.int64] | None = None
-        self._judged: list[tuple[Tensor, ...]] = []
+        self._judged = Kept()
         self._shown: list[tuple[int, NDArray[np.uint8]]] = []
         self._products: Products | None = None
         super().__init__(**kwargs)
@@ -137,7 +138,7 @@ class SegmentationTask(BaseTask):
                 images = zip(torch.split(logits, 1), torch.split(truth[:, rows, columns], 1), strict=True)
                 loss += share * torch.stack([self.criterion(*one) for one in images])
         if truth is not None:
-            self._judged.append((batch["index"], confusions(truth, mask), loss))
+            self._judged.add(batch["index"], confusions(truth, mask), loss)
         if self._products and score is not None:
             for number, *found in zip(batch["index"].tolist(), mask.cpu().numpy(), score.cpu().numpy(), strict=True):
                 self._products.add(number, *found)
@@ -149,9 +150,7 @@ class SegmentationTask(BaseTask):
 
     def _gather(self) -> tuple[NDArray[np.int64], NDArray[np.int64], float]:
         """Sample numbers (N,), confusions (N, 4, 4) and mean loss of all processes, each image once, in order."""
-        columns = joined(torch.cat(column) for column in zip(*self._judged, strict=True))
-        self._judged.clear()
-        index, counts, loss = (column.cpu().numpy() for column in columns)
+        index, counts, loss = (column.cpu().numpy() for column in self._judged.gather())
         index, first = np.unique(index, return_index=True)
         return index, counts[first], float(loss[first].mean())
 

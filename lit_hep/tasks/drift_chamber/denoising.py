@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lit_hep.base.kept import Kept
 from lit_hep.base.products import show_figures, write_json, write_report
 from lit_hep.base.task import BaseTask
 from lit_hep.data.runs import read_history
@@ -19,7 +20,7 @@ from lit_hep.evaluation.export import Interface
 from lit_hep.tasks.drift_chamber.datamodule import DriftChamberDataModule
 from lit_hep.tasks.drift_chamber.layout import LAYERS, SIDE, WIRES, unpad
 from lit_hep.tasks.drift_chamber.products import write_cleaned, write_predictions
-from lit_hep.training.processes import average, joined
+from lit_hep.training.processes import average
 from lit_hep.training.run import RunLogger
 
 if TYPE_CHECKING:
@@ -46,8 +47,7 @@ class DenoisingTask(BaseTask):
             raise ConfigError(f"rejection {rejection}: must lie between 0 and 1")
         if threshold is not None and not 0 < threshold < 1:
             raise ConfigError(f"threshold {threshold}: must lie between 0 and 1")
-        self._events: list[Tensor] = []
-        self._hits: list[tuple[Tensor, ...]] = []
+        self._events, self._hits = Kept(), Kept()
         self._validated: tuple[np.ndarray[Any, Any], Hits] | None = None
         super().__init__(**kwargs)
 
@@ -105,16 +105,14 @@ class DenoisingTask(BaseTask):
         columns = [index[event] * _CELLS + layer * WIRES + wire, score[event, layer, wire]]
         if "target" in batch:
             columns.append(planes(batch["target"])[event, layer, wire] > 0)
-        self._events.append(index)
-        self._hits.append(tuple(columns))
+        self._events.add(index)
+        self._hits.add(*columns)
 
     validation_step = test_step = predict_step = evaluation_step
 
     def _gather(self) -> tuple[np.ndarray[Any, Any], Hits]:
         """Sample numbers (N,) and hits of all processes, each event once, in the order of its number."""
-        columns = joined([torch.cat(self._events), *map(torch.cat, zip(*self._hits, strict=True))])
-        self._events.clear()
-        self._hits.clear()
+        columns = self._events.gather() + self._hits.gather()
         index, cell, *values = (column.cpu().numpy() for column in columns)
         index = np.unique(index)
         cell, first = np.unique(cell, return_index=True)
