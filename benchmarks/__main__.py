@@ -22,6 +22,7 @@ SUBJECTS = {
     "peers": "the same networks in Keras, naive Lightning and bare PyTorch",
     "loading": "each reader alone, against disk and memory",
     "layers": "those that stand for PyTorch's own, against them",
+    "sweep": "training by batch size and precision, compiled and not, samples kept on the device",
     "inference": "eager, compiled and ONNX; latency of one image",
     "scaling": "time and memory of simulators and readers at 1, 10 and 100 times the data, in 1 and 2 processes",
 }
@@ -36,7 +37,9 @@ def main(args: Sequence[str] | None = None) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--only", nargs="+", choices=SUBJECTS, default=list(SUBJECTS), metavar="SUBJECT")
-    parser.add_argument("--networks", nargs="+", metavar="NAME", help="of loop and peers, such as lenet5; default all")
+    parser.add_argument(
+        "--networks", nargs="+", metavar="NAME", help="of loop, peers, sweep: such as lenet5; default all"
+    )
     parser.add_argument("--rivals", nargs="+", metavar="NAME", help="of peers, by their full names; default all")
     parser.add_argument("--quick", action="store_true", help="smallest sizes: shows that all works, measures nothing")
     parser.add_argument("--repeats", type=int, default=5, help="rounds, after one that warms up")

@@ -24,11 +24,13 @@ class Roofline:
 
     Args:
         products: Multiply-adds a second of a product of float32 matrices or of a convolution, whichever has more.
+        halves: The same of a product of bfloat16 matrices.
         copied: Bytes a second that are read, and as many written, by a copy in memory.
         read: Bytes a second from a file that is not in memory.
     """
 
     products: float
+    halves: float
     copied: float
     read: float
 
@@ -76,6 +78,7 @@ def measure(settings: Settings, tables: list[Table]) -> Roofline:
     there, back = torch.ones(length, dtype=torch.uint8), torch.empty(length, dtype=torch.uint8)
     file = settings.scratch / "bytes"
     file.write_bytes(os.urandom(length))
+    halves = matrix.bfloat16()
     product, copy = partial(torch.mm, matrix, matrix), partial(_copy, there, back)
     convolution = nn.Conv2d(_CHANNELS, _CHANNELS, 3, padding=1, bias=False).to(settings.device).requires_grad_(False)
     image = torch.rand(8, _CHANNELS, side // 16, side // 16, device=settings.device)
@@ -84,6 +87,7 @@ def measure(settings: Settings, tables: list[Table]) -> Roofline:
     taken = alternate(
         {
             "product": lambda: timed(product, settings.device),
+            "halves": lambda: timed(partial(torch.mm, halves, halves), settings.device),
             "convolution": lambda: timed(convolve, settings.device),
             "copy": lambda: timed(copy),
             "read": lambda: timed(lambda: read_cold(file)),
@@ -93,6 +97,7 @@ def measure(settings: Settings, tables: list[Table]) -> Roofline:
     file.unlink()
     amounts = {
         "product": side**3,
+        "halves": side**3,
         "convolution": 9 * _CHANNELS * image.numel(),
         "copy": length,
         "read": length,
@@ -101,6 +106,7 @@ def measure(settings: Settings, tables: list[Table]) -> Roofline:
     table = Table("Limits", ["of", "rate", "unit"], "What all shares below are of, measured in the same run.")
     for name, what, unit, scale in (
         ("product", f"product of float32 matrices, {side} × {side}", "10⁹ MAC/s", 1e9),
+        ("halves", f"product of bfloat16 matrices, {side} × {side}", "10⁹ MAC/s", 1e9),
         ("convolution", f"convolution 3 × 3 of float32, {list(image.shape)}, channels last", "10⁹ MAC/s", 1e9),
         ("copy", "copy in memory", "GiB/s read, as much written", 2**30),
         ("read", "reading a file not in memory", "GiB/s", 2**30),
@@ -108,7 +114,7 @@ def measure(settings: Settings, tables: list[Table]) -> Roofline:
         table.add(what, Figure([value / scale for value in rates[name].values]), unit)
     tables.append(table)
     products = max(rates["product"].median, rates["convolution"].median)
-    return Roofline(products, rates["copy"].median, rates["read"].median)
+    return Roofline(products, rates["halves"].median, rates["copy"].median, rates["read"].median)
 
 
 def _copy(there: Tensor, back: Tensor) -> None:

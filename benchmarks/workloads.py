@@ -65,6 +65,7 @@ class Workload:
 
 _SQUARE = {"height": 256, "width": 256}
 _COMPILED = ["--model.init_args.compile=true"]
+_RESNET15 = ["--model.init_args.net=resnet15"]
 _STAGE = ["--trainer.callbacks.rounds", "0"]
 
 WORKLOADS = {
@@ -73,6 +74,9 @@ WORKLOADS = {
     "lenet5": Workload("e/γ, LeNet-5 2×32²", ["electron_photon"], (32, 256), 10_000, epochs=6),
     "lenet5_compiled": Workload(
         "e/γ, LeNet-5 2×32², compiled", ["electron_photon"], (32, 256), 10_000, _COMPILED, epochs=6
+    ),
+    "resnet15": Workload(
+        "e/γ, ResNet-15 1×32²", ["electron_photon", "electron_photon_resnet"], (32, 256), 10_000, _RESNET15
     ),
     "denoiser": Workload("drift chamber, denoiser 36×112", ["drift_chamber"], (32, 256), 10_000),
     "pix2pix": Workload("drift chamber, Pix2Pix 3×128²", ["drift_chamber", "drift_chamber_original"], (8,), 84),

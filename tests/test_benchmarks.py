@@ -12,6 +12,7 @@ EXPECTED = {
     "peers": {"Peers: images/s in training": 4},
     "loading": {"Loading": 7, "Training of LeNet-5 from disk": 1},
     "layers": {"Layers": 5},
+    "sweep": {"Training by batch size": 2},
     "inference": {"Inference": 2},
     "scaling": {"Scaling": 3},
 }
@@ -29,7 +30,7 @@ def measured(folder, subject):
 SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("peers", "scaling")]  # processes of their own
 
 
-@pytest.mark.parametrize("subject", ["loop", "loading", "layers", "inference", *SLOW])
+@pytest.mark.parametrize("subject", ["loop", "loading", "layers", "sweep", "inference", *SLOW])
 def test_each_subject_writes_its_tables_with_positive_figures(subject, tmp_path):
     content, text = measured(tmp_path, subject)
     tables = {table["title"]: table["rows"] for table in content["tables"]}

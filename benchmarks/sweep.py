@@ -1,0 +1,51 @@
+"""Training by batch size and precision, compiled and not, with all samples in the memory of what trains."""
+
+from dataclasses import replace
+
+from benchmarks.bare import BareLoop, deepcopy_task
+from benchmarks.engine import Settings, Table, alternate
+from benchmarks.roofline import Roofline, share, trained
+from benchmarks.workloads import WORKLOADS, Workload, data_of, fit
+
+_IMAGES = (32, 256, 1024, 8192)
+_BATCHES = {"lenet5": _IMAGES, "resnet15": _IMAGES, "unet": (1, 4, 16), "pix2pix": (8, 32)}
+_PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed"}
+_WAYS = {"eager": [], "compiled": ["--model.init_args.compile=true"]}
+_ALL = 249_000  # e/γ images of each class that there are
+
+
+def measure(settings: Settings, roofline: Roofline, tables: list[Table]) -> None:
+    """Measure LeNet-5 and, on a GPU or where they are asked for, wider networks."""
+    table = Table(
+        "Training by batch size",
+        ["network", "batch", "precision", "way", "images/s", "an epoch, s", "of limit"],
+        "Training steps of `fit`, samples kept on the device; an epoch is of all images that are trained on. Limit: "
+        "three times the network's multiply-adds over the matrix rate in that precision.",
+    )
+    tables.append(table)
+    on_gpu = settings.device == "cuda"
+    for name in settings.chosen(_BATCHES if on_gpu or settings.networks else ["lenet5"]):
+        workload = WORKLOADS[name]
+        if on_gpu and workload.task == "electron_photon":
+            workload = replace(workload, samples=_ALL)
+        for batch in _BATCHES[name][: 1 if settings.quick else None]:
+            for precision in _PRECISIONS:
+                _sweep(workload, batch, precision, settings, roofline, table)
+
+
+def _sweep(
+    workload: Workload, batch: int, precision: str, settings: Settings, roofline: Roofline, table: Table
+) -> None:
+    place = workload, batch, data_of(workload, settings), settings.device
+    common = ["--data.init_args.on_device=true", f"--trainer.precision={_PRECISIONS[precision]}"]
+    cases = {
+        way: lambda words=words: fit(*place, [*common, *words]).steps
+        for way, words in _WAYS.items()
+        if not (settings.quick and words)
+    }
+    first = fit(*place)
+    needed = trained(deepcopy_task(first.module, settings.device), BareLoop(first, batch, settings.device).shape)
+    limit = (roofline.products if precision == "float32" else roofline.halves) / needed
+    for way, seconds in alternate(cases, settings.repeats).items():
+        rate = first.images / seconds
+        table.add(workload.title, batch, precision, way, rate, seconds, share(rate, limit))
