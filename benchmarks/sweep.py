@@ -1,6 +1,10 @@
 """Training by batch size and precision, compiled and not, with all samples in the memory of what trains."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+
+import torch
 
 from benchmarks.bare import BareLoop, deepcopy_task
 from benchmarks.engine import Settings, Table, alternate
@@ -10,7 +14,7 @@ from benchmarks.workloads import WORKLOADS, Workload, data_of, fit
 _IMAGES = (32, 256, 1024, 8192)
 _BATCHES = {"lenet5": _IMAGES, "resnet15": _IMAGES, "unet": (1, 4, 16), "pix2pix": (8, 32)}
 _PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed"}
-_WAYS = {"eager": [], "compiled": ["--model.init_args.compile=true"]}
+_WAYS: Mapping[str, Sequence[str]] = {"eager": [], "compiled": ["--model.init_args.compile=true"]}
 _ALL = 249_000  # e/γ images of each class that there are
 
 
@@ -38,11 +42,12 @@ def _sweep(
 ) -> None:
     place = workload, batch, data_of(workload, settings), settings.device
     common = ["--data.init_args.on_device=true", f"--trainer.precision={_PRECISIONS[precision]}"]
-    cases = {
-        way: lambda words=words: fit(*place, [*common, *words]).steps
-        for way, words in _WAYS.items()
-        if not (settings.quick and words)
-    }
+
+    def steps(words: Sequence[str]) -> float:
+        torch.compiler.reset()  # it gives up on a network that has been made anew too often
+        return fit(*place, [*common, *words]).steps
+
+    cases = {way: partial(steps, words) for way, words in _WAYS.items() if not (settings.quick and words)}
     first = fit(*place)
     needed = trained(deepcopy_task(first.module, settings.device), BareLoop(first, batch, settings.device).shape)
     limit = (roofline.products if precision == "float32" else roofline.halves) / needed

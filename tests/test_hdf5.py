@@ -169,12 +169,12 @@ ROWS = np.array([3, 4, 19, 40, 41, 229])
 @NEEDS_COMPILER
 @pytest.mark.parametrize("number", [1, 2, 5])
 def test_rows_are_unpacked_to_where_they_belong(tmp_path, threads, number):
-    """Of two files, the second with larger chunks and numbers."""
+    """Of two files, the first with larger chunks, the second with larger numbers."""
     threads(number)
     options = {"compression": "gzip", "dtype": "f4"}
     paths = [
-        write(tmp_path / "a.h5", 0, 230, **options),
-        write(tmp_path / "b.h5", 1000, 270, chunk=30, **options),
+        write(tmp_path / "a.h5", 0, 270, chunk=30, **options),
+        write(tmp_path / "b.h5", 1000, 230, **options),
     ]
     done, into, places = scattered([open_table(path, ("all",)) for path in paths], ROWS)
     assert done and (into[places] == np.stack([ROWS, 1000 + ROWS])[..., None, None]).all()
