@@ -227,7 +227,7 @@ def test_members_learn_each_for_itself_and_decide_together(crater_root):
     torch.manual_seed(1)
     each = [member(batch["image"] / 255).squeeze(1) for member in task.net]
     alone = [torch.nn.functional.binary_cross_entropy_with_logits(logits, batch["label"]) for logits in each]
-    assert float(loss) == pytest.approx(float(sum(alone) / 2), rel=1e-6) and not torch.allclose(*each)
+    assert loss.item() == pytest.approx(sum(alone).item() / 2, rel=1e-6) and not torch.allclose(*each)
 
     words = [*CRATER, *SHORT, *EASY, "--model.init_args.members=2"]
     main(["fit", *words, "--trainer.max_epochs=4"])

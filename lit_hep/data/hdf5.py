@@ -169,8 +169,8 @@ def take(tables: Sequence[Table], rows: NDArray[np.int64], into: Mapping[str, ND
                 if unpack(packed, values):
                     continue
                 for table, _, read, mine, places in opened:
-                    ends = np.flatnonzero(np.diff(mine // table.span([name]))) + 1
-                    for run in np.split(np.arange(len(mine)), ends):
+                    begins = np.flatnonzero(np.diff(mine // table.span([name]))) + 1
+                    for run in np.split(np.arange(len(mine)), begins):
                         first, last = int(mine[run[0]]), int(mine[run[-1]])
                         values[places[run]] = read(name, first, last + 1)[mine[run] - first]
 
