@@ -33,24 +33,23 @@ def measure(settings: Settings, roofline: Roofline, tables: list[Table]) -> None
         if on_gpu and workload.task == "electron_photon":
             workload = replace(workload, samples=_ALL)
         for batch in _BATCHES[name][: 1 if settings.quick else None]:
-            for precision in _PRECISIONS:
-                _sweep(workload, batch, precision, settings, roofline, table)
+            _sweep(workload, batch, settings, roofline, table)
 
 
-def _sweep(
-    workload: Workload, batch: int, precision: str, settings: Settings, roofline: Roofline, table: Table
-) -> None:
+def _sweep(workload: Workload, batch: int, settings: Settings, roofline: Roofline, table: Table) -> None:
     place = workload, batch, data_of(workload, settings), settings.device
-    common = ["--data.init_args.on_device=true", f"--trainer.precision={_PRECISIONS[precision]}"]
 
     def steps(words: Sequence[str]) -> float:
         torch.compiler.reset()  # it gives up on a network that has been made anew too often
-        return fit(*place, [*common, *words]).steps
+        return fit(*place, words).steps
 
-    cases = {way: partial(steps, words) for way, words in _WAYS.items() if not (settings.quick and words)}
     first = fit(*place)
     needed = trained(deepcopy_task(first.module, settings.device), BareLoop(first, batch, settings.device).shape)
-    limit = (roofline.products if precision == "float32" else roofline.halves) / needed
-    for way, seconds in alternate(cases, settings.repeats).items():
-        rate = first.images / seconds
-        table.add(workload.title, batch, precision, way, rate, seconds, share(rate, limit))
+    for precision, limit in (("float32", roofline.products), ("bfloat16", roofline.halves)):
+        common = ["--data.init_args.on_device=true", f"--trainer.precision={_PRECISIONS[precision]}"]
+        cases = {
+            way: partial(steps, [*common, *words]) for way, words in _WAYS.items() if not (settings.quick and words)
+        }
+        for way, seconds in alternate(cases, settings.repeats).items():
+            rate = first.images / seconds
+            table.add(workload.title, batch, precision, way, rate, seconds, share(rate, limit / needed))
