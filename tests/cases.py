@@ -48,7 +48,7 @@ def plateau(name):
 STAGES = options(PSEUDO_LABEL, "initial_epochs=3", "final_epochs=3", "patience=2")
 STAGES += options(PSEUDO_LABEL, "below=0.5", "above=0.5", "keep_balance=false")  # all are sure
 VIEWS = options(DATA, "reflect_eta=true", "reflect_phi=true", "shift=1", "smear=0.02", "balance=weights")
-STREAMED = options(DATA, "memory_gib=0.12")  # blocks of 122 images
+STREAMED = options(DATA, "memory_gib=0.12")  # blocks of 245 images
 NATIVE = [*config("drift_chamber"), *options(MODEL, "net=native", "width=4")]
 GAN = options(MODEL, "objective=gan", "ema=0.9", "noise=1", "spectral_norm=true", "gradient_clip=1")
 PLATEAUS = [*plateau("generator_scheduler"), *plateau("discriminator_scheduler")]

@@ -77,6 +77,16 @@ def test_batches_hold_the_files_content(root, memory_gib):
     )
 
 
+@pytest.mark.parametrize(
+    ("memory_gib", "sizes", "expected"),
+    [(8.0, (4,), 16), (0.06, (4,), 15), (0.06, (3,), 12), (0.06, (20,), 20), (0.06, (4, 24), 24)],
+)
+def test_evaluation_takes_larger_batches_as_far_as_a_stream_may(root, memory_gib, sizes, expected):
+    names = ("batch_size", "eval_batch_size")
+    data = module(root, memory_gib=memory_gib, **dict(zip(names, sizes, strict=False)))
+    assert len(next(iter(data.val_dataloader()))["index"]) == expected
+
+
 @MEMORY
 def test_empty_and_noise_only_images_are_left_out_and_counted(root, memory_gib, caplog):
     change_hdf5(root / ELECTRONS, "X", put([0, 5], 0))()

@@ -17,7 +17,7 @@ from lit_hep.data.hdf5 import open_table
 from lit_hep.tasks.electron_photon import ElectronPhoton
 
 ORIGINAL, BEST = quick("electron_photon"), quick("electron_photon", "electron_photon_resnet")
-STREAM = ["--data.init_args.memory_gib", "0.12"]  # blocks of 122 images
+STREAM = ["--data.init_args.memory_gib", "0.12"]  # blocks of 245 images
 VIEWS = [f"--data.init_args.{option}" for option in ("reflect_eta=true", "reflect_phi=true", "shift=1", "smear=0.02")]
 SCALED = ["--model.init_args.energy=log", "--model.init_args.time=standard", "--data.init_args.balance=weights"]
 WAYS = {

@@ -31,7 +31,8 @@ class BaseDataModule(Loading, ABC):
     Args:
         root: Folder of the data files.
         batch_size: Samples a process and training step.
-        eval_batch_size: The same when nothing is learnt; None takes four times `batch_size`.
+        eval_batch_size: The same when nothing is learnt; None takes four times `batch_size`, or less of a stream, whose
+            memory is bounded.
         simulate: Fill an absent or empty root by simulation.
         simulation_size: Size of the simulated set; its meaning is the simulator's.
         simulation_seed: Of the simulation.

@@ -51,7 +51,10 @@ class Loading(LightningDataModule):
         """
         batch_size, group = self.hparams["batch_size"], self.group if train else 1
         if not train:
-            batch_size = self.hparams["eval_batch_size"] or 4 * batch_size
+            several = 4 * batch_size
+            if isinstance(columns, StreamedColumns):  # what the network makes of an image takes memory, too
+                several = max(batch_size, min(several, columns.block // 8))
+            batch_size = self.hparams["eval_batch_size"] or several
         place = {
             "seed": run_seed(),
             "epoch": self._epoch,

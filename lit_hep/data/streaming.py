@@ -262,26 +262,54 @@ def batches(blocks: Iterator[dict[str, Tensor]], sizes: Sequence[int]) -> Iterat
     Small ones are copied, several at a time, to be in the cache when they are used; a large one only where it is of
     two blocks, as reading it takes no longer where it lies.
     """
-    block, start, length = dict[str, Tensor](), 0, 0
+    left = _Left(blocks)
     several = max(1, _TOGETHER // sizes[0]) if sizes else 1
     for first in range(0, len(sizes), several):
         some = list(sizes[first : first + several])
-        wanted, columns, filled = sum(some), dict[str, Tensor](), 0
-        while filled < wanted:
-            if start == length:
-                block, start = next(blocks), 0
-                length = len(next(iter(block.values())))
-            taken = min(wanted - filled, length - start)
-            here = {name: column[start : start + taken] for name, column in block.items()}
-            if taken == wanted and several == 1:
-                columns = here
-            else:
-                columns = columns or {name: _room(column, wanted) for name, column in block.items()}
-                for name, column in here.items():
-                    columns[name][filled : filled + taken] = column
-            filled, start = filled + taken, start + taken
-        parts = {name: torch.split(column, some) for name, column in columns.items()}
-        yield from ({name: column[place] for name, column in parts.items()} for place in range(len(some)))
+        parts = deque(_parts(left.next(sum(some), copied=several > 1), some))
+        while parts:
+            yield parts.popleft()
+
+
+class _Left:
+    """What is left of the blocks; nothing else holds one, so that its memory serves the next once it is used up."""
+
+    def __init__(self, blocks: Iterator[dict[str, Tensor]]) -> None:
+        self._blocks, self._block = blocks, dict[str, Tensor]()
+
+    def next(self, count: int, *, copied: bool) -> dict[str, Tensor]:
+        """The next samples: a copy, or as they lie, if that is in one block."""
+        self._block = self._block or next(self._blocks)
+        if not copied and count <= _length(self._block):
+            return self._cut(count)
+        columns, start = {name: _room(column, count) for name, column in self._block.items()}, 0
+        while start < count:
+            self._block = self._block or next(self._blocks)
+            start = _put(self._cut(count - start), columns, start)
+        return columns
+
+    def _cut(self, most: int) -> dict[str, Tensor]:
+        here = {name: column[:most] for name, column in self._block.items()}
+        rest = {name: column[most:] for name, column in self._block.items()}
+        self._block = rest if most < _length(self._block) else {}
+        return here
+
+
+def _put(part: dict[str, Tensor], columns: dict[str, Tensor], start: int) -> int:
+    """Copy samples to their place; where the next ones go."""
+    end = start + _length(part)
+    for name, column in part.items():
+        columns[name][start:end] = column
+    return end
+
+
+def _parts(columns: dict[str, Tensor], sizes: list[int]) -> Iterator[dict[str, Tensor]]:
+    parts = {name: torch.split(column, sizes) for name, column in columns.items()}
+    return ({name: column[place] for name, column in parts.items()} for place in range(len(sizes)))
+
+
+def _length(columns: dict[str, Tensor]) -> int:
+    return len(next(iter(columns.values())))
 
 
 def _room(column: Tensor, size: int) -> Tensor:
