@@ -79,7 +79,7 @@ def test_batches_hold_the_files_content(root, memory_gib):
 
 @pytest.mark.parametrize(
     ("memory_gib", "sizes", "expected"),
-    [(8.0, (4,), 16), (0.06, (4,), 15), (0.06, (3,), 12), (0.06, (20,), 20), (0.06, (4, 24), 24)],
+    [(8.0, (4,), 16), (0.12, (4,), 7), (0.12, (1,), 4), (0.12, (20,), 20), (0.12, (4, 24), 24)],
 )
 def test_evaluation_takes_larger_batches_as_far_as_a_stream_may(root, memory_gib, sizes, expected):
     names = ("batch_size", "eval_batch_size")

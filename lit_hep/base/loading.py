@@ -53,7 +53,7 @@ class Loading(LightningDataModule):
         if not train:
             several = 4 * batch_size
             if isinstance(columns, StreamedColumns):  # what the network makes of an image takes memory, too
-                several = max(batch_size, min(several, columns.block // 8))
+                several = max(batch_size, min(several, columns.block // 32))
             batch_size = self.hparams["eval_batch_size"] or several
         place = {
             "seed": run_seed(),

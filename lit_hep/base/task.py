@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from lit_hep.base.learning import Learner
 from lit_hep.base.products import show_figures
 from lit_hep.data.seeds import run_seed, seed_all
+from lit_hep.data.streaming import BlockLoader
 from lit_hep.errors import ConfigError
 from lit_hep.evaluation.export import Interface
 from lit_hep.nets.native import use_kernels
@@ -175,6 +176,8 @@ class BaseTask(Learner):
     def on_train_epoch_start(self) -> None:
         """Make all random draws of the epoch a function of (seed, epoch, rank), so that resuming is exact."""
         seed_all(run_seed(), self.current_epoch, self.global_rank)
+        if isinstance(self.trainer.train_dataloader, BlockLoader):
+            give_back()  # the memory is bounded, and evaluation has other sizes than training
 
     def on_validation_start(self) -> None:
         """Judge the same network on all processes, and the one that the checkpoint will hold."""

@@ -100,13 +100,16 @@ class _Pages:
     """
 
     def __init__(self) -> None:
-        self._free = list[mmap.mmap]()
+        self._free = deque[mmap.mmap](maxlen=1)
 
     def array(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
         """An array of any values; its pages are free again once nobody holds it or a view of it."""
         count = math.prod(shape)
         size = max(1, count * dtype.itemsize)
-        pages = self._free.pop() if self._free else None
+        try:
+            pages = self._free.pop()
+        except IndexError:
+            pages = None
         if pages is None or len(pages) < size:
             pages = mmap.mmap(-1, size, **_PRIVATE)
         values = np.frombuffer(pages, dtype, count)
