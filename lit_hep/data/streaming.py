@@ -30,7 +30,7 @@ _LIBRARIES = 1.0  # GiB that the process takes without data
 _PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
 _CHUNKS = 4  # of a file, in a block that may be as much as half of one larger or smaller
 _TOGETHER = 256  # samples to copy at a time at least
-_BLOCKS = 64  # blocks that would fill the memory allowed; a few exist at a time, the libraries take the rest
+_BLOCKS = 64  # blocks that would fill the memory allowed; one or two exist at a time, the libraries take the rest
 
 
 def fits(tables: Sequence[Table], names: Sequence[str], memory_gib: float) -> bool:
