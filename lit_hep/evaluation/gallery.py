@@ -7,8 +7,10 @@ Those of a test are drawn by a function ``draw`` of the task, from their places 
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import CenteredNorm, LogNorm
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from lit_hep.evaluation.classification import Array, decide
 from lit_hep.evaluation.style import blank, notice, styled
@@ -81,7 +83,7 @@ def crystals(energy: Array, time: Array, titles: Sequence[str]) -> Figure:
     figure.supxlabel("Δφ (rad)", fontsize=11)
     figure.supylabel("Δη", fontsize=11)
     for shown, words in ((timed, "time (ns)"), (charged, "energy (GeV)")):  # from the outside in
-        bar = figure.colorbar(shown, ax=list(pairs[: len(energy)].ravel()), pad=0.01, aspect=20 * down)
+        bar = figure.colorbar(shown, ax=_corners(pairs[: len(energy)], across), pad=0.01, aspect=20 * down)
         bar.set_label(words, fontsize=11)
     return figure
 
@@ -114,8 +116,14 @@ def planes(image: Array, titles: Sequence[str], names: Sequence[str]) -> Figure:
     for axis in axes[len(image) :].ravel():
         axis.remove()
     if norm is not None:
-        figure.colorbar(shown, ax=list(axes[: len(image)].ravel()), pad=0.01, fraction=0.02).set_label("charge")
+        bar = figure.colorbar(shown, ax=_corners(axes[: len(image)], across), pad=0.01, fraction=0.02)
+        bar.set_label("charge")
     return figure
+
+
+def _corners(axes: NDArray[np.object_], across: int) -> list[Axes]:
+    """Two axes (n, k) of events, `across` a line, between which all lie: a colour bar is measured for each it is of."""
+    return [axes[:across][-1, -1], axes[::across][-1, 0]]
 
 
 @styled
