@@ -31,7 +31,7 @@ class DriftChamberDataModule(BaseDataModule):
         layout: Of the batches: ``native`` (B, 1, 36, 112), or ``padded`` (B, 3, 128, 128) as in the original.
         mix: Lay the tracks of each training event over the background of another one.
         memory_gib: Memory that the process may take, in GiB, its libraries (1 GiB) included: HDF5 files that do not fit
-            are streamed.
+            are streamed. The answers of `test` and `predict`, 20 KB an event, come on top.
         batch_size: Events a process and training step.
         simulation_size: Events to simulate.
         val_fraction: Share of the events for validation.
