@@ -67,6 +67,7 @@ def show_figures(
             width, height = figure.canvas.get_width_height()
             image = Summary.Image(width=width, height=height, colorspace=4, encoded_image_string=content)
             board.add_summary(Summary(value=[Summary.Value(tag=f"{page}/{name}", image=image)]), step)
+        figure.clear()  # else what it shows stays until the garbage is collected
 
 
 def write_report(folder: Path, task: "BaseTask") -> None:
