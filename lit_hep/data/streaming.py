@@ -4,9 +4,6 @@ An epoch is a sequence of blocks. Each holds whole chunks, drawn at random, of e
 samples are shuffled and cut into batches.
 """
 
-import math
-import mmap
-import weakref
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,13 +18,12 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from lit_hep.data.batches import Group, Marked, as_is, batch_sizes
 from lit_hep.data.hdf5 import Table, take
+from lit_hep.data.pages import Pages
 from lit_hep.data.seeds import derive
 from lit_hep.errors import ConfigError
 
 _GIB = 2**30
 _LIBRARIES = 1.0  # GiB that the process takes without data
-# else a worker would share them with the process that it was forked from
-_PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
 _CHUNKS = 4  # of a file, in a block that may be as much as half of one larger or smaller
 _TOGETHER = 256  # samples to copy at a time at least
 _BLOCKS = 64  # blocks that would fill the memory allowed; one or two exist at a time, the libraries take the rest
@@ -93,31 +89,7 @@ class StreamedColumns(Dataset[dict[str, Tensor]]):
         return span
 
 
-class _Pages:
-    """Memory for blocks or batches, apart from the heap, in which they would leave holes that later ones do not fit.
-
-    What one had the next one gets: new pages of the system cost as much time as to read what goes into them.
-    """
-
-    def __init__(self) -> None:
-        self._free = deque[mmap.mmap](maxlen=1)
-
-    def array(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-        """An array of any values; its pages are free again once nobody holds it or a view of it."""
-        count = math.prod(shape)
-        size = max(1, count * dtype.itemsize)
-        try:
-            pages = self._free.pop()
-        except IndexError:
-            pages = None
-        if pages is None or len(pages) < size:
-            pages = mmap.mmap(-1, size, **_PRIVATE)
-        values = np.frombuffer(pages, dtype, count)
-        weakref.finalize(values, self._free.append, pages).atexit = False
-        return values.reshape(shape)
-
-
-_of_blocks, _of_batches = _Pages(), _Pages()
+_of_blocks, _of_batches = Pages(), Pages()
 
 
 class EpochBlocks(DistributedSampler[Any]):
