@@ -26,7 +26,7 @@ class Pages:
         """An array (*shape) of any values; its pages are free again once nobody holds it or a view of it."""
         count = math.prod(shape)
         size = max(1, count * dtype.itemsize)
-        try:
+        try:  # and not whether there are some: another thread may take them meanwhile
             pages = self._free.pop()
         except IndexError:
             pages = None
